@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an assessment is to do: frozen, strict, and hashed, so that a result names exactly what made it."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from radproof.core.names import nearest
+from radproof.core.params import Epsilon, Unit
+from radproof.core.records import Record, digest
+from radproof.core.registry import split_name
+from radproof.errors import BadPlan
+from radproof.training.recipe import TrainingRecipe
+
+
+class Part(Record):
+    """A registered part by name, with the parameters that differ from the preset's."""
+
+    name: str
+    params: dict[str, Any] = {}
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _part(value: Any) -> Any:
+    """'sia', {'name': 'sia', 'copies': 4} and {'name': …, 'params': {…}} all name a part."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict) and "name" in value and "params" not in value:
+        return {"name": value["name"], "params": {key: v for key, v in value.items() if key != "name"}}
+    return value
+
+
+PartSpec = Annotated[Part, BeforeValidator(_part)]
+
+
+class DataPlan(Record):
+    """Where images come from and how they are chosen."""
+
+    kind: Literal["nih", "folder", "phantom", "manifest"]
+    path: str | None = None  # relative to the plan's own folder; none for phantoms
+    classes: tuple[str, ...] | None = None
+    multi_label: bool = False
+    split: Literal["patient", "release"] = "patient"
+    size: Annotated[int, Field(ge=16, le=4096)] | None = None  # longer side after import; None keeps the stored grid
+    count: Annotated[int, Field(ge=1)] | None = None  # phantoms to draw
+    seed: int = 0  # of the split and of phantoms
+    balance: tuple[Literal["class", "view"], ...] = ()
+    images: Annotated[int, Field(ge=1)] | None = None  # test images to assess; None takes all
+
+
+class ModelPlan(Record):
+    """A saved model, or the recipe to train one on the plan's own training patients."""
+
+    path: str | None = None
+    train: TrainingRecipe | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "ModelPlan":
+        if (self.path is None) == (self.train is None):
+            raise ValueError("give either path: (a model's folder) or train: (a recipe), one of the two")
+        return self
+
+
+class SmallestPlan(Record):
+    """The search for each image's smallest fooling budget."""
+
+    images: Annotated[int, Field(ge=1)] | None = None
+    steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    most: Epsilon = 16 / 255
+    rounds: Annotated[int, Field(ge=1, le=20)] = 6
+
+
+class Plan(Record):
+    """One assessment."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")] = "assessment"
+    title: str = ""
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    preset: Literal["quick", "published", "exhaustive"] = "quick"
+    data: DataPlan
+    model: ModelPlan
+    surrogate: str | None = None  # a second model's folder: attacks are also made on it (transfer)
+    attacks: Annotated[tuple[PartSpec, ...], Field(min_length=1)]
+    budgets: Annotated[tuple[Epsilon, ...], Field(min_length=1)]
+    goals: Annotated[tuple[str, ...], Field(min_length=1)] = ("misclassify",)
+    defenses: tuple[PartSpec, ...] = ()
+    adaptive: tuple[PartSpec, ...] = (Part(name="pgd"), Part(name="square"))
+    detectors: tuple[PartSpec, ...] = ()
+    corruptions: tuple[PartSpec, ...] = ()
+    false_positive_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    smallest: SmallestPlan | None = SmallestPlan()
+    depth: Literal[8, 16] | None = None  # bits of the stored adversarial images; None: as the originals
+    batch: Annotated[int, Field(ge=1, le=4096)] = 16
+    micro_batch: Annotated[int, Field(ge=1, le=4096)] = 32
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 2000
+    confidence: Unit = 0.95
+    gallery: Annotated[int, Field(ge=0, le=24)] = 6
+
+    @field_validator("budgets")
+    @classmethod
+    def _ascending(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted(set(budgets)))
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the canonical JSON."""
+        return digest(self)
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a YAML plan. Raises BadPlan naming the key, what was given and what was expected."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadPlan(f"cannot read the plan {path}: {error}") from None
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadPlan(f"{path.name} is not YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise BadPlan(f"{path.name} holds {type(raw).__name__}, expected a mapping; see examples/plans")
+    return make_plan(raw, base=path.parent)
+
+
+def make_plan(raw: dict[str, Any], *, base: Path) -> Plan:
+    """Check a plan given as a mapping; paths in it are relative to `base`."""
+    try:
+        plan = Plan.model_validate(raw)
+    except ValidationError as error:
+        raise BadPlan(_explain(error)) from None
+    return _anchored(plan, base)
+
+
+def _anchored(plan: Plan, base: Path) -> Plan:
+    """Make paths absolute, so that the plan means the same from anywhere."""
+
+    def absolute(path: str | None) -> str | None:
+        return None if path is None else str((base / path).resolve())
+
+    train = plan.model.train
+    if train and train.weights:
+        train = train.model_copy(update={"weights": absolute(train.weights)})
+    return plan.model_copy(
+        update={
+            "data": plan.data.model_copy(update={"path": absolute(plan.data.path)}),
+            "model": plan.model.model_copy(update={"path": absolute(plan.model.path), "train": train}),
+            "surrogate": absolute(plan.surrogate),
+        }
+    )
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        owner: Any = Plan
+        for part in first["loc"][:-1]:
+            owner = {"data": DataPlan, "model": ModelPlan, "train": TrainingRecipe, "smallest": SmallestPlan}.get(
+                str(part), owner
+            )
+        return f"the plan has no key {where!r}{nearest(str(first['loc'][-1]), owner.model_fields)}"
+    return f"plan: {where}: {first['msg']}, got {first.get('input')!r}"
+
+
+def variant_of(part: Part) -> tuple[str, str | None]:
+    """'stm[neural]' -> ('stm', 'neural')."""
+    return split_name(part.name)

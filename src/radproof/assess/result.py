@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What came out of an assessment. `result.json` is this record; the report is drawn from it and rows.parquet alone."""
+
+from typing import Any, Literal
+
+from radproof.core.records import Doubt, Estimate, Record
+
+SCHEMA_VERSION = 1
+Column = Literal["clean", "oblivious", "transfer", "adaptive", "corruption"]
+
+
+class ClassScores(Record):
+    """Scores of one class, each with its interval."""
+
+    label: str
+    images: int
+    precision: Estimate
+    recall: Estimate
+    f1: Estimate
+    auroc: Estimate
+
+
+class Scores(Record):
+    """How the model answered a set of images."""
+
+    accuracy: Estimate
+    balanced_accuracy: Estimate
+    macro_precision: Estimate
+    macro_recall: Estimate
+    macro_f1: Estimate
+    macro_auroc: Estimate
+    loss: Estimate
+    ece: Estimate
+    missed_findings: Estimate | None  # share of images with disease read as Normal
+    false_alarms: Estimate | None  # share of normal images read as disease
+    per_class: tuple[ClassScores, ...]
+    confusion: tuple[tuple[int, ...], ...] | None  # rows: truth, columns: answer; None for sigmoid heads
+
+
+class Stratum(Record):
+    """Attack success among images whose clean confidence lay in [low, high)."""
+
+    low: float
+    high: float
+    success: Estimate
+
+
+class Cell(Record):
+    """One attack at one budget for one goal, against one defence, made on one model."""
+
+    key: str
+    column: Column
+    attack: str  # "none" for clean images, "worst" for the per-image worst of a group, else sia, stm[acquisition], …
+    goal: str  # "" for clean images and corruptions
+    eps: float  # 0 for clean images
+    budget: str  # "4/255"
+    defense: str  # "none" or the defence that scored
+    made_on: str  # "model", "surrogate", "jpeg_tvm (identity)", "jpeg_tvm (twin)"
+    scores: Scores
+    robust_accuracy: Estimate | None  # right before and after, over all images in scope
+    success: Estimate | None  # goal reached as stored, over images that were right before
+    success_float: Estimate | None  # before rounding to the stored depth
+    strata: tuple[Stratum, ...]
+    confidence_drop: Estimate | None  # in the true class, in [0, 1]
+    linf: Estimate | None  # stored, in [0, 1] pixel units; the largest allowed is eps
+    l2: Estimate | None
+    ssim: Estimate | None
+    psnr: Estimate | None  # decibels
+    forwards: float  # per image
+    backwards: float  # per image (gradients)
+
+
+class Smallest(Record):
+    """The smallest budget that fools each image, found by white-box search."""
+
+    attack: str
+    images: int
+    median_float: Estimate  # in [0, 1] pixel units
+    median_stored: Estimate
+    float_budgets: tuple[float | None, ...]  # per image; None: not fooled at the largest budget tried
+    stored_budgets: tuple[float | None, ...]
+    most: float
+
+
+class DetectionRow(Record):
+    """How one detector did against one attack at one budget."""
+
+    detector: str
+    attack: str
+    budget: str
+    eps: float
+    positives: str  # "successful" or "all"
+    auroc: Estimate
+    detected: Estimate  # share flagged at the calibrated threshold
+    undetected_success: Estimate  # share of attacked images that fooled the model and were not flagged
+    roc: tuple[tuple[float, float], ...]  # (false-positive rate, true-positive rate)
+
+
+class Detection(Record):
+    """One detector: its promise and what it kept."""
+
+    detector: str
+    threshold: float | None  # None: refused, too few calibration images
+    promised_rate: float
+    calibration_images: int
+    achieved_rate: Estimate  # on clean test images
+    rows: tuple[DetectionRow, ...]
+
+
+class PairedCheck(Record):
+    """The forensic rule, which needs the original; never a detector."""
+
+    attack: str
+    budget: str
+    flagged: Estimate
+    flagged_without_label_rule: Estimate
+
+
+class Shortcut(Record):
+    """What something other than the anatomy can predict."""
+
+    name: str  # "thumbnail", "view", "age_sex", "file_size"
+    auroc: Estimate
+    accuracy: Estimate
+
+
+class Picture(Record):
+    """One row of the gallery; images are files of the run's images folder or data of figures.npz."""
+
+    sample: str
+    truth: str
+    attack: str
+    budget: str
+    clean_answer: str
+    clean_confidence: float
+    attacked_answer: str
+    attacked_confidence: float
+    defended_answer: str | None
+    defended_confidence: float | None
+    defense: str | None
+    files: dict[str, str]  # original, attacked, defended, difference, cam_before, cam_after -> path within the run
+
+
+class Timing(Record):
+    """Seconds: the one part of a result that differs between equal runs."""
+
+    started: str
+    seconds: float
+    cells: dict[str, float]  # cell key -> seconds per image
+    stages: dict[str, float]
+
+
+class Result(Record):
+    """Everything that a report says."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    title: str
+    verdict: str
+    phantom: bool  # drawn images: every page says so
+    labels: tuple[str, ...]
+    head: str
+    images: int
+    patients: int
+    resolution: str  # "320x320", stored grid
+    preset: str
+    data: dict[str, Any]  # kind, counts per class and fold, left out
+    model: dict[str, Any]  # the card
+    training: dict[str, Any] | None  # history per epoch, if the run trained the model
+    audit: dict[str, Any]  # findings of the data audit
+    cells: tuple[Cell, ...]
+    smallest: Smallest | None
+    detection: tuple[Detection, ...]
+    paired: tuple[PairedCheck, ...]
+    shortcuts: tuple[Shortcut, ...]
+    by_view: dict[str, Estimate]  # clean accuracy per view, and "balanced"
+    gallery: tuple[Picture, ...]
+    doubts: tuple[Doubt, ...]
+    plan: dict[str, Any]
+    provenance: dict[str, Any]  # versions, device, threads, plan digest, model and data fingerprints
+    timing: Timing

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which processor to compute on, and what a run must record about it to be repeatable."""
+
+import platform
+from typing import Literal
+
+import torch
+
+from radproof.errors import BadInput
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+def resolve(device: str) -> torch.device:
+    """The torch device for auto | cpu | cuda | mps. Raises BadInput where it is not there."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return torch.device("cuda" if there["cuda"] else "mps" if there["mps"] else "cpu")
+    if device not in there:
+        raise BadInput(f"device must be one of auto, cpu, cuda, mps; got {device!r}")
+    if not there[device]:
+        raise BadInput(f"device {device!r} was asked for and is not available here; use --device auto or cpu")
+    return torch.device(device)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the processor multiplies bfloat16 natively, so that it is faster and not merely possible."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported())  # pyright: ignore[reportPrivateUsage]
+    return False
+
+
+def fingerprint(device: torch.device) -> dict[str, str | int]:
+    """What equal bytes depend on: torch build, device and processor type, threads."""
+    return {
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "machine": platform.machine(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }

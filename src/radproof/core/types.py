@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The few nouns everything else is made of. Images are float tensors (N, C, H, W) in [0, 1], C is 1 or 3."""
+
+from typing import Literal, Protocol, Self
+
+from torch import Generator, Tensor
+
+Head = Literal["softmax", "sigmoid"]
+"""softmax: one class per image, integer targets (N,). sigmoid: findings side by side, targets (N, K) in {0, 1}."""
+
+
+class Classifier(Protocol):
+    """Pixels in, logits (N, K) out; normalisation, resizing and channel count live inside."""
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    @property
+    def head(self) -> Head: ...
+    @property
+    def micro_batch(self) -> int:
+        """Images per pass that fit in memory; larger batches are cut into such pieces."""
+        ...
+
+    def __call__(self, x: Tensor, /) -> Tensor: ...
+
+
+class Goal(Protocol):
+    """What the attacker wants: one object says both what to climb and when it is reached."""
+
+    @property
+    def y(self) -> Tensor:
+        """The truth: (N,) int64 for softmax heads, (N, K) float for sigmoid heads."""
+        ...
+
+    def loss(self, logits: Tensor) -> Tensor: ...  # (N,), higher is better for the attacker
+    def reached(self, logits: Tensor) -> Tensor: ...  # (N,) bool
+    def __getitem__(self, rows: Tensor) -> Self: ...  # the same goal for some of the images
+
+
+class Attack(Protocol):
+    """Returns perturbed images of the same shape, in [0, 1] and inside the attack's threat model."""
+
+    def __call__(self, model: Classifier, x: Tensor, goal: Goal, *, rng: Generator) -> Tensor: ...
+
+
+class Defense(Protocol):
+    """Cleans images before the model sees them."""
+
+    @property
+    def deterministic(self) -> bool: ...
+    @property
+    def differentiable(self) -> bool:
+        """Whether the real defence itself has a useful gradient."""
+        ...
+
+    def __call__(self, x: Tensor, *, rng: Generator) -> Tensor: ...
+    def surrogate(self, x: Tensor, *, rng: Generator) -> Tensor:
+        """A differentiable twin: nearly the same images, with a gradient (for BPDA)."""
+        ...
+
+
+class FittedDetector(Protocol):
+    """Scores images in hand, without their originals; higher is more suspicious."""
+
+    def score(self, x: Tensor) -> Tensor: ...  # (N,) float64
+
+
+class Detector(Protocol):
+    """Learns from clean images alone what is usual."""
+
+    def fit(self, model: Classifier, clean: Tensor) -> FittedDetector: ...
