@@ -1,0 +1,53 @@
+# Every target sets itself up in .venv; Python 3.11 or newer and make are all it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check lint types imports golden lock bench clean
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "radproof needs Python 3.11 or newer; set PYTHON=python3.12, say" >&2; exit 2; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
+	$(BIN)/uv pip install -q --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+demo: $(READY) ## Crash-test a small DenseNet121 on drawn X-rays; leaves runs/demo/report.html
+	$(BIN)/radproof assess examples/plans/demo.yaml --out runs/demo
+
+test: $(READY) ## The default tests: offline, no GPU, under eight minutes on two cores
+	$(BIN)/python -m pytest
+
+test-slow: $(READY) ## The slow tests as well
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/pyright
+
+imports: $(READY)
+	$(BIN)/lint-imports
+
+check: lint types imports test ## Lint, types, import order and tests
+
+golden: $(READY) ## Rewrite the generated files (command schema, result schema); review the diff
+	$(BIN)/python -m radproof.reference --write
+
+lock: ## Compile requirements.lock anew (exact versions, no index address)
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --all-extras --group dev \
+	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --custom-compile-command "make lock" \
+	  pyproject.toml -o requirements.lock
+
+bench: $(READY) ## Measure against the peers, side by side in one run
+	$(BIN)/python -m bench
+
+clean: ## Remove what the targets made
+	rm -rf .venv runs .pytest_cache .ruff_cache .hypothesis .import_linter_cache
