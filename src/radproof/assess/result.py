@@ -6,7 +6,9 @@ from typing import Any, Literal
 from radproof.core.records import Doubt, Estimate, Record
 
 SCHEMA_VERSION = 1
-Column = Literal["clean", "oblivious", "transfer", "adaptive", "corruption"]
+Column = Literal["clean", "oblivious", "transfer", "adaptive", "headline", "corruption"]
+"""oblivious: made against the bare model (white-box where no defence scores); transfer: made on a surrogate;
+adaptive: made against the defended model; headline: the worst per image over all columns (attack "worst")."""
 
 
 class ClassScores(Record):
