@@ -14,46 +14,60 @@ Epochs = Annotated[int, Field(ge=0, le=1000)]
 class AugmentRecipe(Record):
     """Random changes of the training fold that a thorax survives: never a vertical flip."""
 
-    on: bool = Field(True, description="Whether training images are changed at random at all.")
-    rotation: float = Field(10.0, ge=0, le=45, description="Largest turn to either side, in degrees.")
-    zoom: float = Field(0.1, ge=0, le=0.5, description="Largest change of scale: 0.1 is 90 % to 110 %.")
-    shift: float = Field(0.05, ge=0, le=0.5, description="Largest shift, as a share of height and width.")
-    exposure: float = Field(0.15, ge=0, le=0.9, description="Largest change of brightness, contrast and gamma.")
-    flip: bool = Field(False, description="Mirror half of the images left to right; moves the heart to the right.")
+    on: bool = Field(default=True, description="Whether training images are changed at random at all.")
+    rotation: float = Field(default=10.0, ge=0, le=45, description="Largest turn to either side, in degrees.")
+    zoom: float = Field(default=0.1, ge=0, le=0.5, description="Largest change of scale: 0.1 is 90 % to 110 %.")
+    shift: float = Field(default=0.05, ge=0, le=0.5, description="Largest shift, as a share of height and width.")
+    exposure: float = Field(default=0.15, ge=0, le=0.9, description="Largest change of brightness, contrast and gamma.")
+    flip: bool = Field(
+        default=False, description="Mirror half of the images left to right; moves the heart to the right."
+    )
 
 
 class TrainingRecipe(Record):
     """How a classifier is made: a head on a frozen backbone first, then the last layers along with it."""
 
-    architecture: str = Field("densenet121", min_length=1, description="A timm network by name, or cxrnet.")
-    weights: str | None = Field(None, description="A safetensors file of pretrained backbone weights.")
-    pretrained: bool = Field(False, description="Fetch timm's pretrained weights (needs the network).")
-    input_size: int = Field(224, ge=16, le=2048, description="Side of the square that the network sees, in pixels.")
-    hidden: int = Field(256, ge=0, le=65536, description="Units of the hidden layer of the head; 0: a linear head.")
-    dropout: float = Field(0.5, ge=0, lt=1, description="Share of head units dropped while training.")
-    l2: float = Field(1e-4, ge=0, le=1, description="Weight of the squared norm of the hidden layer's weights.")
-    head_epochs: Epochs = Field(10, description="Epochs of the head alone, on cached features.")
-    head_lr: Rate = Field(1e-3, description="Learning rate of the head alone.")
-    epochs: Epochs = Field(20, description="Epochs of fine-tuning.")
+    architecture: str = Field(default="densenet121", min_length=1, description="A timm network by name, or cxrnet.")
+    weights: str | None = Field(default=None, description="A safetensors file of pretrained backbone weights.")
+    pretrained: bool = Field(default=False, description="Fetch timm's pretrained weights (needs the network).")
+    input_size: int = Field(
+        default=224, ge=16, le=2048, description="Side of the square that the network sees, in pixels."
+    )
+    hidden: int = Field(
+        default=256, ge=0, le=65536, description="Units of the hidden layer of the head; 0: a linear head."
+    )
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="Share of head units dropped while training.")
+    l2: float = Field(default=1e-4, ge=0, le=1, description="Weight of the squared norm of the hidden layer's weights.")
+    head_epochs: Epochs = Field(default=10, description="Epochs of the head alone, on cached features.")
+    head_lr: Rate = Field(default=1e-3, description="Learning rate of the head alone.")
+    epochs: Epochs = Field(default=20, description="Epochs of fine-tuning.")
     unfreeze: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
-        50, description="Last backbone layers (modules that hold weights) that fine-tuning changes, or all."
+        default=50, description="Last backbone layers (modules that hold weights) that fine-tuning changes, or all."
     )
-    lr: Rate = Field(1e-5, description="Learning rate of fine-tuning.")
-    optimiser: Literal["adam", "adamw"] = Field("adam", description="Adam, or Adam with decoupled weight decay.")
-    weight_decay: float = Field(0.0, ge=0, le=1, description="Weight decay of the optimiser.")
+    lr: Rate = Field(default=1e-5, description="Learning rate of fine-tuning.")
+    optimiser: Literal["adam", "adamw"] = Field(
+        default="adam", description="Adam, or Adam with decoupled weight decay."
+    )
+    weight_decay: float = Field(default=0.0, ge=0, le=1, description="Weight decay of the optimiser.")
     schedule: Literal["plateau", "onecycle"] = Field(
-        "plateau", description="Lower the rate when validation loss stalls, or one cycle up and down."
+        default="plateau", description="Lower the rate when validation loss stalls, or one cycle up and down."
     )
-    plateau_factor: float = Field(0.5, gt=0, lt=1, description="What the rate is multiplied with on a plateau.")
-    plateau_patience: Epochs = Field(3, description="Epochs without a lower validation loss before that.")
-    lr_floor: float = Field(1e-7, ge=0, le=1, description="The rate never falls below this.")
-    patience: int = Field(5, ge=1, le=1000, description="Epochs without a lower validation loss before stopping.")
-    batch: int = Field(32, ge=2, le=4096, description="Images per step.")
+    plateau_factor: float = Field(default=0.5, gt=0, lt=1, description="What the rate is multiplied with on a plateau.")
+    plateau_patience: int = Field(
+        default=3, ge=1, le=1000, description="Epochs without a lower validation loss before that."
+    )
+    lr_floor: float = Field(default=1e-7, ge=0, le=1, description="The rate never falls below this.")
+    patience: int = Field(
+        default=5, ge=1, le=1000, description="Epochs without a lower validation loss before stopping."
+    )
+    batch: int = Field(default=32, ge=2, le=4096, description="Images per step.")
     balance: Literal["none", "class_weights", "sampling"] = Field(
-        "class_weights", description="How rare classes are made up for: in the loss, by drawing them more often, not."
+        default="class_weights",
+        description="How rare classes are made up for: not, in the loss, or by drawing them more often.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="Arithmetic of training; auto takes bfloat16 where the processor multiplies it natively."
+        default="auto",
+        description="Arithmetic of training; auto takes bfloat16 where the processor multiplies it natively.",
     )
-    seed: int = Field(0, ge=0, le=2**63 - 1, description="Seed of weights, order, dropout and augmentation.")
+    seed: int = Field(default=0, ge=0, le=2**63 - 1, description="Seed of weights, order, dropout and augmentation.")
     augment: AugmentRecipe = Field(default_factory=AugmentRecipe, description="Random changes of training images.")
