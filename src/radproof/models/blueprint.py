@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a network must be told to be built again: kept by the network itself and written in its card."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from radproof.core.records import Record
+from radproof.core.types import Head
+
+Label = Annotated[str, Field(min_length=1, max_length=100)]
+Deviation = Annotated[float, Field(gt=0)]
+
+
+class Blueprint(Record):
+    """Everything about an ImageClassifier but its weights."""
+
+    architecture: str = Field(min_length=1, description="A timm network by name, or cxrnet.")
+    labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=1000)] = Field(
+        description="Class names, in the order of the logits."
+    )
+    head: Head = Field(default="softmax", description="One class per image, or findings side by side.")
+    input_size: int = Field(default=224, ge=16, le=2048, description="Side of the square that the network sees.")
+    hidden: int = Field(default=256, ge=0, le=65536, description="Units of the head's hidden layer; 0: none.")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="Share of head units dropped while training.")
+    channels: Literal[1, 3] = Field(default=3, description="Channels that the backbone takes.")
+    mean: tuple[float, ...] = Field(description="Subtracted from each channel, on the [0, 1] scale.")
+    std: tuple[Deviation, ...] = Field(description="What each channel is then divided by.")
+    temperature: float = Field(default=1.0, ge=1e-3, le=1e3, description="What logits are divided by.")
+
+    @field_validator("labels")
+    @classmethod
+    def _names(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(labels)) < len(labels):
+            raise ValueError("class names must differ from each other")
+        if not all(label.isprintable() and label.strip() == label for label in labels):
+            raise ValueError("class names must be printable, without spaces around them")
+        return labels
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.head == "softmax" and len(self.labels) < 2:
+            raise ValueError("a softmax head needs two classes or more; one finding alone is a sigmoid head")
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"mean and std need {self.channels} numbers each, one per channel")
+        return self
