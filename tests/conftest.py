@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+
+# Tests never judge by the clock, and the same examples are tried everywhere.
+settings.register_profile("radproof", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("radproof")
 
 
 @pytest.fixture(autouse=True, scope="session")

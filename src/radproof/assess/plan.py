@@ -19,7 +19,7 @@ class Part(Record):
     """A registered part by name, with the parameters that differ from the preset's."""
 
     name: str
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict[str, Any])
 
     def __str__(self) -> str:
         return self.name

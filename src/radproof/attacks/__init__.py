@@ -1,1 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Attacks and corruptions, registered by name: importing this room makes all of them known."""
+
+from radproof.attacks import fgsm, mi, pgd, pgn, sia, square, stm, usmm
+from radproof.attacks.corruptions import block_transform
+from radproof.attacks.registry import Corruption, attack, corruption
+
+__all__ = [
+    "Corruption",
+    "attack",
+    "block_transform",
+    "corruption",
+    "fgsm",
+    "mi",
+    "pgd",
+    "pgn",
+    "sia",
+    "square",
+    "stm",
+    "usmm",
+]

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The use cases as functions: what the command line does, a script can do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from radproof.assess import run as assessment
+from radproof.assess.material import load_batch, training_facts
+from radproof.assess.parts import settle_all
+from radproof.assess.plan import Part, Plan
+from radproof.assess.result import Result
+from radproof.core.device import resolve
+from radproof.core.files import sha256_file
+from radproof.core.progress import SILENT, Progress
+from radproof.core.rng import generator
+from radproof.data.audit import Audit
+from radproof.data.audit import audit as audit_manifest
+from radproof.data.load import load_images, partition, shapes
+from radproof.data.manifest import NAME, Manifest, Sample
+from radproof.data.sources import open_data
+from radproof.data.storage import quantise, write_png
+from radproof.defenses import defense
+from radproof.detectors import detector
+from radproof.detectors.calibrate import calibrate
+from radproof.errors import BadData, BadInput, UnknownName
+from radproof.models.card import ModelCard, load_model
+from radproof.reports.html import write_report
+from radproof.training.loop import train as train_model
+from radproof.training.recipe import TrainingRecipe
+
+BATCH = 16
+
+
+def kind_of(path: Path) -> str:
+    """Which reader a path is for: a manifest, the NIH release, or a folder per class."""
+    if not path.exists():
+        raise BadData(f"there is no {path}; give a manifest, the NIH release's folder, or a folder with one per class")
+    if path.is_file() or (path / NAME).is_file():
+        return "manifest"
+    return "nih" if any(path.glob("Data_Entry_2017*.csv")) else "folder"
+
+
+def open_path(path: Path, *, cache: Path | None = None, progress: Progress = SILENT, **how: Any) -> Manifest:
+    """Open any data set by its path; `how` as in data.sources.open_data."""
+    settings = {"classes": None, "multi_label": False, "split": "patient", "size": None, "count": None, "seed": 0}
+    return open_data(
+        kind_of(path), path, **{**settings, "balance": (), **how}, cache=cache or path / ".cache", progress=progress
+    )
+
+
+def assess(
+    plan: Plan,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    replay: Path | None = None,
+    pdf: bool = False,
+    progress: Progress = SILENT,
+) -> Result:
+    """Run a plan and draw its report; see assess.run.assess."""
+    result = assessment.assess(plan, out, overwrite=overwrite, replay=replay, progress=progress)
+    report(out, pdf=pdf)
+    return result
+
+
+def attack(plan: Plan, out: Path, *, overwrite: bool = False, progress: Progress = SILENT) -> Manifest:
+    """Only make the plan's adversarial images: PNG files and a manifest in `out`/images."""
+    bare = plan.model_copy(update={"defenses": (), "detectors": (), "smallest": None})
+    return assessment.craft_only(bare, out, overwrite=overwrite, progress=progress)
+
+
+def defend(source: Path, defenses: Sequence[str], out: Path, *, seed: int = 0, progress: Progress = SILENT) -> Manifest:
+    """Clean every image of a manifest with the defences, in order; PNG files and a manifest in `out`."""
+    manifest = Manifest.read(source)
+    _empty(out)
+    parts = settle_all([Part(name=name) for name in defenses], defense, "published")
+    chosen = [part.make() for part in parts.values()]
+    sizes = shapes(manifest.samples, manifest.root)
+    progress.start("defend", len(manifest))
+    made: list[Sample] = []
+    for number, rows in enumerate(partition(sizes, BATCH)):
+        samples = [manifest.samples[row] for row in rows]
+        x = load_batch(manifest, samples, torch.device("cpu"))
+        cleaned = x
+        for part in chosen:
+            cleaned = part(cleaned, rng=generator(seed, "defend", number))
+        bits = sizes[rows[0]].bits
+        for sample, image in zip(samples, quantise(cleaned, x, eps=1.0, norm="visible", bits=bits), strict=True):
+            steps = tuple({"step": "defense", "name": p.recipe.name, "params": p.params} for p in parts.values())
+            made.append(_written(out, sample, image.numpy(), bits, steps))
+        progress.advance("defend", len(rows))
+    done = replace(manifest, root=out, samples=tuple(made))
+    done.write(out / NAME)
+    return done
+
+
+@dataclass(frozen=True)
+class Flag:
+    """What a detector said of one image."""
+
+    sample: str
+    detector: str
+    score: float
+    threshold: float | None
+    flagged: bool | None  # None: no threshold could be promised
+
+
+def detect(
+    model: Path,
+    clean: Path,
+    images: Path,
+    detectors: Sequence[str],
+    out: Path,
+    *,
+    false_positive_rate: float = 0.05,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> tuple[Manifest, tuple[Flag, ...]]:
+    """Fit detectors on the clean data set's training fold, set thresholds on its validation fold, judge `images`.
+
+    Leaves `out`/manifest.parquet, in which every image carries its scores.
+    """
+    where = resolve(device)
+    network, _ = load_model(model, where)
+    usual = open_path(clean, progress=progress)
+    judged = Manifest.read(images)
+    _empty(out)
+    settled = settle_all([Part(name=name) for name in detectors], detector, "published")
+    progress.start("detect", len(settled) * len(judged))
+    flags: list[Flag] = []
+    for label, part in settled.items():
+        fitted = part.make().fit(network, _whole(usual.fold("train"), where))
+        threshold = calibrate(
+            fitted.score(_whole(usual.fold("validation"), where)), false_positive_rate=false_positive_rate
+        )
+        for rows in partition(shapes(judged.samples, judged.root), BATCH):
+            samples = [judged.samples[row] for row in rows]
+            for sample, score in zip(samples, fitted.score(load_batch(judged, samples, where)).tolist(), strict=True):
+                flagged = None if threshold.value is None else score > threshold.value
+                flags.append(Flag(sample.id, label, score, threshold.value, flagged))
+            progress.advance("detect", len(rows))
+    steps: dict[str, list[dict[str, Any]]] = {}
+    for flag in flags:
+        step = {"step": "detect", "detector": flag.detector, "score": flag.score, "flagged": flag.flagged}
+        steps.setdefault(flag.sample, []).append({**step, "threshold": flag.threshold})
+    told = judged.only(replace(s, chain=(*s.chain, *steps[s.id])) for s in judged.samples)
+    told.write(out / NAME)
+    return told, tuple(flags)
+
+
+def train(
+    manifest: Manifest, recipe: TrainingRecipe, out: Path, *, device: str = "auto", progress: Progress = SILENT
+) -> ModelCard:
+    """Train on the training fold, choose and calibrate on the validation fold; the model's folder is `out`."""
+    folds = {name: manifest.fold(name) for name in ("train", "validation")}
+    loaded = {name: load_images(fold.samples, fold.root).images for name, fold in folds.items()}
+    trained = train_model(
+        recipe,
+        [torch.as_tensor(image) for image in loaded["train"]],
+        torch.as_tensor(folds["train"].targets()),
+        [torch.as_tensor(image) for image in loaded["validation"]],
+        torch.as_tensor(folds["validation"].targets()),
+        labels=manifest.labels,
+        head=manifest.head,
+        device=resolve(device),
+        folder=out,
+        progress=progress,
+        facts=training_facts(manifest),
+    )
+    return trained.card
+
+
+def audit(manifest: Manifest, *, progress: Progress = SILENT) -> Audit:
+    """What is wrong with a data set, and what shortcuts it offers."""
+    return audit_manifest(manifest, progress=progress)
+
+
+def report(run: Path, *, pdf: bool = False) -> Path:
+    """Draw report.html (and report.pdf) from a finished run."""
+    if not (run / assessment.RESULT).is_file():
+        raise UnknownName(f"{run} holds no {assessment.RESULT}; run `radproof assess` first, or to its end")
+    page = write_report(run)
+    if pdf:
+        from radproof.reports.pdf import write_pdf  # WeasyPrint is an extra
+
+        return write_pdf(run)
+    return page
+
+
+def _empty(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BadInput(f"{out} exists and is not empty; choose another --out")
+
+
+def _whole(manifest: Manifest, device: torch.device) -> torch.Tensor:
+    sizes = {(shape.channels, shape.height, shape.width) for shape in shapes(manifest.samples, manifest.root)}
+    if len(sizes) > 1:
+        raise BadData(
+            f"detectors are fitted on images of one size; {manifest.describe()} has {len(sizes)} sizes: "
+            "import it with --size first (`radproof data import`)"
+        )
+    return load_batch(manifest, manifest.samples, device)
+
+
+def _written(out: Path, sample: Sample, image: Any, bits: int, steps: tuple[dict[str, Any], ...]) -> Sample:
+    path = out / "images" / f"{sample.id}.png"
+    write_png(path, image, bits)
+    chain = (*sample.chain, *steps, {"step": "quantise", "bits": bits})
+    relative = str(path.relative_to(out))
+    return replace(sample, path=relative, sha256=sha256_file(path), size=path.stat().st_size, chain=chain)

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From finished batches to per-image answers: one set per job and scorer, and the table behind every figure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from radproof.assess.jobs import Job
+from radproof.assess.material import Material
+from radproof.assess.result import Column
+from radproof.assess.workspace import Workspace
+from radproof.core.goals import goal as make_goal
+from radproof.core.records import canonical_json
+from radproof.core.rng import seed_for
+from radproof.core.types import Head
+from radproof.measure.calibration import probabilities
+from radproof.measure.classification import answers
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+MEASURES = ("linf", "l2", "ssim", "psnr")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """How one scorer answered one job's images; every array is per image, in the order of `rows`."""
+
+    job: Job
+    defense: str  # "none" or the defence that scored
+    column: Column
+    rows: NDArray[np.int64]
+    logits: Floats
+    right: Bools
+    confidence: Floats  # in the truth
+    clean_right: Bools
+    clean_confidence: Floats
+    reached: Bools  # the goal, as stored
+    reached_float: Bools | None = None
+    measures: dict[str, Floats] = field(default_factory=dict[str, Floats])
+    scores: dict[str, Floats] = field(default_factory=dict[str, Floats])  # detector -> suspicion
+    paired: Bools | None = None  # (n, 2) flagged with and without the label rule
+    files: tuple[str, ...] = ()
+    sha256: tuple[str, ...] = ()
+    batch: tuple[int, ...] = ()
+    forwards: float = 0.0  # per image
+    backwards: float = 0.0
+    seconds: float = 0.0
+
+
+def collect(space: Workspace, material: Material, jobs: Sequence[Job]) -> list[Answered]:
+    """Everything that was answered; clean images first, since all else is compared with them."""
+    found: list[Answered] = []
+    clean: dict[str, Answered] = {}
+    for job in jobs:
+        stored = [space.load(job.key, batch) for batch in range(len(material.batches))]
+        stored = [arrays for arrays in stored if len(arrays["rows"])]
+        if not stored:
+            continue
+        for defense in (name.removeprefix("logits:") for name in stored[0] if name.startswith("logits:")):
+            answered = _answered(material, job, defense, stored, clean.get(defense))
+            found.append(answered)
+            if job.kind == "clean":
+                clean[defense] = answered
+    return found
+
+
+def _answered(
+    material: Material, job: Job, defense: str, stored: list[dict[str, Any]], clean: Answered | None
+) -> Answered:
+    joined = {name: np.concatenate([np.atleast_1d(a[name]) for a in stored]) for name in stored[0] if name != "cost"}
+    order = np.argsort(joined["rows"], kind="stable")
+    rows = joined["rows"][order]
+    logits = joined[f"logits:{defense}"][order].astype(np.float64)
+    head = material.manifest.head
+    y = material.y.cpu().numpy()[rows]
+    right, confidence = rightness(logits, y, head)
+    at = {int(row): place for place, row in enumerate(clean.rows)} if clean else {}
+    before = [at[int(row)] for row in rows] if clean else []
+    images = len(rows)
+    forwards, backwards, seconds = np.sum([a["cost"][:3] for a in stored], axis=0) / images
+    model_only = defense == "none" and job.on == "model"
+    return Answered(
+        job=job,
+        defense=defense,
+        column=column_of(job),
+        rows=rows,
+        logits=logits,
+        right=right,
+        confidence=confidence,
+        clean_right=clean.right[before] if clean else right,
+        clean_confidence=clean.confidence[before] if clean else confidence,
+        reached=_reached(material, job, logits, rows) if job.goal else ~right,
+        # Made on one model, so told of that one alone.
+        reached_float=joined["reached_float"][order] if _is_own(job, defense) and "reached_float" in joined else None,
+        measures={name: joined[name][order] for name in MEASURES if name in joined},
+        scores={n.removeprefix("score:"): joined[n][order] for n in joined if n.startswith("score:") and model_only},
+        paired=joined["paired"][order] if "paired" in joined and model_only else None,
+        files=tuple(joined["files"][order].tolist()),
+        sha256=tuple(joined["sha256"][order].tolist()),
+        batch=tuple(np.repeat([int(a["batch"]) for a in stored], [len(a["rows"]) for a in stored])[order].tolist()),
+        forwards=float(forwards),
+        backwards=float(backwards),
+        seconds=float(seconds),
+    )
+
+
+def column_of(job: Job) -> Column:
+    """Which column of the report a job belongs to."""
+    if job.kind != "attack":
+        return "clean" if job.kind == "clean" else "corruption"
+    return "oblivious" if job.on == "model" else "transfer" if job.on == "surrogate" else "adaptive"
+
+
+def _is_own(job: Job, defense: str) -> bool:
+    return (job.on, defense) == ("model", "none") or job.on == defense
+
+
+def rightness(logits: Floats, y: NDArray[Any], head: Head) -> tuple[Bools, Floats]:
+    """(right (N,), confidence in the truth (N,)); a multi-label answer is right when every finding is."""
+    p = probabilities(logits, head)
+    if head == "softmax":
+        return answers(logits, head) == y, p[np.arange(len(y)), y]
+    return (answers(logits, head) == (y > 0.5)).all(axis=1), np.where(y > 0.5, p, 1 - p).mean(axis=1)
+
+
+def _reached(material: Material, job: Job, logits: Floats, rows: NDArray[np.int64]) -> Bools:
+    y = material.y.cpu()[torch.as_tensor(rows)]
+    goal = make_goal(job.goal, y, material.manifest.labels, material.manifest.head)
+    return goal.reached(torch.as_tensor(logits)).numpy()
+
+
+def worst(group: Sequence[Answered], *, column: Column, key: str) -> Answered:
+    """Per image the answer of the attack that did most harm: one that reached its goal, at the least confidence."""
+    first = group[0]
+    reached = np.stack([a.reached for a in group])
+    confidence = np.stack([a.confidence for a in group])
+    pick = np.argmin(confidence - 2.0 * reached, axis=0)
+    images = np.arange(len(first.rows))
+    job = Job("attack", "worst", {"of": sorted({a.job.label for a in group})}, first.job.goal, first.job.eps, key)
+    return Answered(
+        job=job,
+        defense=first.defense,
+        column=column,
+        rows=first.rows,
+        logits=np.stack([a.logits for a in group])[pick, images],
+        right=np.stack([a.right for a in group]).all(axis=0),
+        confidence=confidence[pick, images],
+        clean_right=first.clean_right,
+        clean_confidence=first.clean_confidence,
+        reached=reached.any(axis=0),
+        forwards=sum(a.forwards for a in group),
+        backwards=sum(a.backwards for a in group),
+        seconds=sum(a.seconds for a in group),
+    )
+
+
+def worst_groups(found: Iterable[Answered]) -> list[Answered]:
+    """The worst per image of every column, and the headline over all columns, per goal, budget and scorer."""
+    groups: dict[tuple[str, float, str, Column], list[Answered]] = {}
+    for a in found:
+        if a.job.kind == "attack":
+            for column in (a.column, "headline"):
+                groups.setdefault((a.job.goal, a.job.eps, a.defense, column), []).append(a)
+    return [worst(group, column=key[3], key=f"{key[3]}:{key[2]}") for key, group in groups.items()]
+
+
+def table(found: Iterable[Answered], material: Material) -> pd.DataFrame:
+    """One row per image, job and scorer: everything that a figure can be recomputed from."""
+    return pd.concat([_rows(a, material) for a in found], ignore_index=True)
+
+
+def _rows(a: Answered, material: Material) -> pd.DataFrame:
+    samples = [material.test.samples[row] for row in a.rows]
+    labels = np.array(material.manifest.labels)
+    said = answers(a.logits, material.manifest.head)
+    given = labels[said] if said.ndim == 1 else ["|".join(labels[row]) for row in said]
+    blank = np.full(len(samples), np.nan)
+    return pd.DataFrame(
+        {
+            "sample": [s.id for s in samples],
+            "patient": [s.patient for s in samples],
+            "view": [s.view for s in samples],
+            "truth": ["|".join(s.labels) for s in samples],
+            "job": a.job.key,
+            "column": a.column,
+            "attack": a.job.label,
+            "goal": a.job.goal,
+            "eps": a.job.eps,
+            "budget": a.job.budget,
+            "made_on": a.job.made_on,
+            "defense": a.defense,
+            "answer": given,
+            "confidence": a.confidence,
+            "right": a.right,
+            "clean_right": a.clean_right,
+            "reached": a.reached,
+            "reached_float": pd.array(
+                a.reached_float if a.reached_float is not None else [None] * len(samples), dtype="boolean"
+            ),
+            **{name: a.measures.get(name, blank) for name in MEASURES},
+            **{f"suspicion_{name}": a.scores.get(name, blank) for name in material.detectors},
+            "forwards": a.forwards,
+            "backwards": a.backwards,
+            "seconds": a.seconds,
+            "batch": a.batch,
+            "file": a.files,
+            "sha256": a.sha256,
+            "logits": list(a.logits),
+            "chain": [
+                canonical_json(chain(a.job, a.defense, s, b, material)) for s, b in zip(samples, a.batch, strict=True)
+            ],
+        }
+    )
+
+
+def chain(job: Job, defense: str, sample: Any, batch: int, material: Material) -> list[dict[str, Any]]:
+    """The transformations that made the image which was scored, oldest first."""
+    steps = [dict(step) for step in sample.chain]
+    if job.kind != "clean":
+        steps.append(attack_step(job, sample.id, sample.sha256, batch, material))
+        steps.append({"step": "quantise", "bits": material.bits})
+    if defense != "none":
+        part = material.parts.defenses[defense]
+        steps.append({"step": "defense", "name": part.recipe.name, "params": part.params})
+    return steps
+
+
+def attack_step(job: Job, sample: str, sha256: str, batch: int, material: Material) -> dict[str, Any]:
+    """How a job's image was made, as the manifest of adversarial images tells it."""
+    return {
+        "step": job.kind,
+        "label": job.label,
+        "params": job.params,
+        "goal": job.goal,
+        "eps": job.eps,
+        "on": job.on,
+        "backward": job.backward,
+        "of": sample,
+        "of_sha256": sha256,
+        "model": material.model.fingerprint(),
+        "seed": seed_for(material.plan.seed, *job.identity(), batch),
+    }

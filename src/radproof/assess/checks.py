@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Probes beside the attacks, kept by batch like them: each image's smallest budget, random noise, a huge budget."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from radproof.assess.answers import rightness
+from radproof.assess.material import Material, batch_generator
+from radproof.assess.result import Smallest
+from radproof.assess.summary import Measurer
+from radproof.assess.workspace import Arrays, Workspace
+from radproof.attacks import attack
+from radproof.attacks.metered import Metered
+from radproof.attacks.smallest import smallest_budgets
+from radproof.core.goals import goal as make_goal
+from radproof.core.progress import Progress
+from radproof.core.records import Estimate
+from radproof.data.storage import quantise, to_unit_tensor
+
+HUGE, HUGE_STEPS, HUGE_BATCHES = 0.5, 20, 2
+Probe = Callable[[Tensor, list[int], torch.Generator], Arrays]
+
+
+def run_checks(material: Material, space: Workspace, precision: str, progress: Progress) -> None:
+    """Every probe that the plan asks for; finished batches are not done again."""
+    probes = list(_probes(material, precision))
+    progress.start("checks", sum(len(batches) for _, batches, _ in probes))
+    for name, batches, probe in probes:
+        for batch in batches:
+            if not space.has(name, batch):
+                rows = list(material.batches[batch])
+                rng = batch_generator(material, name, batch)
+                space.save(name, batch, {"rows": np.array(rows, np.int64), **probe(material.images(rows), rows, rng)})
+            progress.advance("checks")
+
+
+def _probes(material: Material, precision: str) -> Iterator[tuple[str, range, Probe]]:
+    plan, everything = material.plan, range(len(material.batches))
+
+    def noise_of(eps: float) -> Probe:
+        return lambda x, rows, rng: _noise(material, x, eps, rng)
+
+    for eps in plan.budgets:
+        yield _noise_key(eps), everything, noise_of(eps)
+    yield "huge", range(min(HUGE_BATCHES, len(everything))), lambda x, rows, rng: _huge(material, x, rows, rng)
+    if plan.smallest:
+        yield "smallest", _smallest_batches(material), lambda x, rows, rng: _least(material, x, rows, rng, precision)
+
+
+def _smallest_batches(material: Material) -> range:
+    wanted = material.plan.smallest.images if material.plan.smallest else None
+    total = 0
+    for number, batch in enumerate(material.batches):
+        total += len(batch)
+        if wanted is not None and total >= wanted:
+            return range(number + 1)
+    return range(len(material.batches))
+
+
+def _noise_key(eps: float) -> str:
+    return f"noise_{eps:.6f}"
+
+
+def _noise(material: Material, x: Tensor, eps: float, rng: torch.Generator) -> Arrays:
+    signs = torch.randint(0, 2, x.shape, generator=rng, device=x.device, dtype=torch.int8) * 2 - 1
+    noisy = _as_stored(material, (x + eps * signs).clamp(0, 1), x, eps)
+    return {"logits": _logits(material, noisy)}
+
+
+def _huge(material: Material, x: Tensor, rows: list[int], rng: torch.Generator) -> Arrays:
+    part = attack["pgd"].make({"eps": HUGE, "steps": HUGE_STEPS})
+    return {"logits": _logits(material, part(material.model, x, _goal(material, rows), rng=rng))}
+
+
+def _least(material: Material, x: Tensor, rows: list[int], rng: torch.Generator, precision: str) -> Arrays:
+    plan = material.plan.smallest
+    assert plan is not None
+    meter = Metered(material.model, micro_batch=material.plan.micro_batch, precision=precision)
+    loose, kept, _ = smallest_budgets(
+        meter,
+        x,
+        _goal(material, rows),
+        most=plan.most,
+        steps=plan.steps,
+        rounds=plan.rounds,
+        bits=material.bits,
+        rng=rng,
+        store=lambda adversarial, original, eps: _as_stored(material, adversarial, original, eps),
+    )
+    return {"float": loose.double().cpu().numpy(), "stored": kept.double().cpu().numpy()}
+
+
+def _as_stored(material: Material, adversarial: Tensor, original: Tensor, eps: float | Tensor) -> Tensor:
+    if isinstance(eps, Tensor):
+        rows = zip(adversarial, original, eps.flatten().tolist(), strict=True)
+        return torch.cat([_as_stored(material, a[None], o[None], e) for a, o, e in rows])
+    ints = quantise(adversarial, original, eps=eps, norm="linf", bits=material.bits)
+    return to_unit_tensor(ints, material.bits).to(original.device)
+
+
+def _goal(material: Material, rows: list[int]):
+    return make_goal("misclassify", material.y[rows], material.manifest.labels, material.manifest.head)
+
+
+@torch.no_grad()
+def _logits(material: Material, x: Tensor) -> np.ndarray:
+    return torch.cat([material.model(part) for part in x.split(material.model.micro_batch)]).float().cpu().numpy()
+
+
+def noise_accuracy(material: Material, space: Workspace, measurer: Measurer) -> dict[float, Estimate]:
+    """Accuracy under random noise of each budget's size."""
+    return {
+        eps: _accuracy(material, space, measurer, _noise_key(eps), range(len(material.batches)))
+        for eps in material.plan.budgets
+    }
+
+
+def huge_accuracy(material: Material, space: Workspace, measurer: Measurer) -> Estimate:
+    """Accuracy under a budget of 1/2: 0 unless gradients are masked."""
+    return _accuracy(material, space, measurer, "huge", range(min(HUGE_BATCHES, len(material.batches))))
+
+
+def _accuracy(material: Material, space: Workspace, measurer: Measurer, name: str, batches: range) -> Estimate:
+    stored = [space.load(name, batch) for batch in batches]
+    rows = np.concatenate([a["rows"] for a in stored])
+    logits = np.concatenate([a["logits"] for a in stored]).astype(np.float64)
+    right, _ = rightness(logits, material.y.cpu().numpy()[rows], material.manifest.head)
+    return measurer.resampler(rows).mean(right)
+
+
+def smallest(material: Material, space: Workspace, measurer: Measurer) -> Smallest | None:
+    """The distribution of smallest budgets over images that were right before."""
+    plan = material.plan.smallest
+    if plan is None:
+        return None
+    stored = [space.load("smallest", batch) for batch in _smallest_batches(material)]
+    rows = np.concatenate([a["rows"] for a in stored])
+    loose, kept = (np.concatenate([a[name] for a in stored]) for name in ("float", "stored"))
+    were_right = loose != 0  # 0 stands for images that need no change
+    resampler = measurer.resampler(rows)
+    return Smallest(
+        attack="pgd",
+        images=int(were_right.sum()),
+        median_float=resampler.median(loose, were_right, most=plan.most),
+        median_stored=resampler.median(kept, were_right, most=plan.most),
+        float_budgets=_listed(loose[were_right]),
+        stored_budgets=_listed(kept[were_right]),
+        most=plan.most,
+    )
+
+
+def _listed(budgets: np.ndarray) -> tuple[float | None, ...]:
+    return tuple(round(float(b), 9) if np.isfinite(b) else None for b in budgets)

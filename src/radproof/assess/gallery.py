@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A few images that were fooled, as pictures: original, attacked, defended, difference, and where the model looked."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from torch import Tensor
+
+from radproof.assess.answers import Answered
+from radproof.assess.material import Material
+from radproof.assess.result import Picture
+from radproof.core.params import show_fraction
+from radproof.core.rng import generator
+from radproof.data.storage import read_png, to_unit_tensor, write_png
+from radproof.measure.calibration import probabilities
+from radproof.models.explain import grad_cam
+
+FOLDER = "gallery"
+
+
+def pictures(found: Sequence[Answered], material: Material, root: Path) -> tuple[Picture, ...]:
+    """Up to plan.gallery pictures: the smallest budgets first, attacks and classes in turn."""
+    if material.manifest.head != "softmax":
+        return ()
+    clean = next(a for a in found if a.job.kind == "clean" and a.defense == "none")
+    chosen = _choose(found, material)
+    return tuple(_picture(n, a, place, clean, material, root) for n, (a, place) in enumerate(chosen))
+
+
+def _choose(found: Sequence[Answered], material: Material) -> list[tuple[Answered, int]]:
+    made = [a for a in found if a.column == "oblivious" and a.defense == "none" and a.job.goal == "misclassify"]
+    made.sort(key=lambda a: a.job.eps)
+    y = material.y.cpu().numpy()
+    chosen: list[tuple[Answered, int]] = []
+    shown: set[int] = set()
+    turn = 0
+    while made and len(chosen) < material.plan.gallery and turn < 4 * material.plan.gallery:
+        a = made[turn % len(made)]
+        wanted = turn % len(material.manifest.labels)
+        fooled = [p for p in np.flatnonzero(a.clean_right & a.reached).tolist() if int(a.rows[p]) not in shown]
+        fooled.sort(key=lambda place: (int(y[a.rows[place]]) != wanted, -float(a.clean_confidence[place])))
+        if fooled:
+            chosen.append((a, fooled[0]))
+            shown.add(int(a.rows[fooled[0]]))
+        turn += 1
+    return chosen
+
+
+def _picture(n: int, a: Answered, place: int, clean: Answered, material: Material, root: Path) -> Picture:
+    row = int(a.rows[place])
+    model, labels = material.model, material.manifest.labels
+    original = material.images([row])
+    attacked = to_unit_tensor(torch.as_tensor(read_png(root / a.files[place]))[None], material.bits).to(material.device)
+    truth = material.y[[row]]
+    before, after = clean.logits[int(np.flatnonzero(clean.rows == row)[0])], a.logits[place]
+    views = {
+        "original": original,
+        "attacked": attacked,
+        "difference": ((attacked - original) * (0.5 / a.job.eps) + 0.5).clamp(0, 1),
+        "cam_before": _overlay(original, grad_cam(model, original, truth)),
+        "cam_after": _overlay(attacked, grad_cam(model, attacked, torch.as_tensor([after.argmax()]))),
+    }
+    answer: str | None = None
+    confidence: float | None = None
+    name = next(iter(material.defenses), None)
+    if name:
+        defended = material.defenses[name](
+            attacked, rng=generator(material.plan.seed, "gallery", n, device=material.device)
+        )
+        views["defended"] = defended
+        with torch.no_grad():
+            answer, confidence = _said(model(defended)[0].double().cpu().numpy(), labels)
+    files: dict[str, str] = {}
+    for kind, image in views.items():
+        files[kind] = f"{FOLDER}/{n:02d}-{kind}.png"
+        write_png(root / files[kind], (image[0] * 255).round().int().cpu().numpy(), 8)
+    clean_answer, clean_confidence = _said(before, labels)
+    attacked_answer, attacked_confidence = _said(after, labels)
+    return Picture(
+        sample=material.test.samples[row].id,
+        truth=labels[int(truth)],
+        attack=a.job.label,
+        budget=show_fraction(a.job.eps),
+        clean_answer=clean_answer,
+        clean_confidence=clean_confidence,
+        attacked_answer=attacked_answer,
+        attacked_confidence=attacked_confidence,
+        defended_answer=answer,
+        defended_confidence=confidence,
+        defense=name,
+        files=files,
+    )
+
+
+def _said(logits: np.ndarray, labels: Sequence[str]) -> tuple[str, float]:
+    p = probabilities(logits[None], "softmax")[0]
+    return labels[int(p.argmax())], round(float(p.max()), 6)
+
+
+def _overlay(image: Tensor, cam: Tensor) -> Tensor:
+    """The heat map over the image, (1, 3, H, W)."""
+    heat = torch.as_tensor(colormaps["inferno"](cam[0].float().cpu().numpy())[..., :3]).permute(2, 0, 1).float()
+    grey = image[0].float().cpu().mean(0, keepdim=True).expand(3, -1, -1)
+    weight = 0.55 * cam[0].float().cpu()
+    return (grey * (1 - weight) + heat * weight)[None]

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The work of a plan as a list: which images are made, on which model, for which goal, and who scores them."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from radproof.assess.parts import Settled
+from radproof.assess.plan import Plan
+from radproof.attacks.cost import passes_per_image
+from radproof.core.params import show_fraction
+from radproof.core.records import digest
+from radproof.core.types import Attack, Defense
+
+Kind = Literal["clean", "attack", "corruption"]
+Backward = Literal["none", "identity", "twin"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One set of images to make and score."""
+
+    kind: Kind
+    label: str  # "none" for clean images, else the attack's or corruption's label
+    params: dict[str, Any]
+    goal: str = ""
+    eps: float = 0.0
+    on: str = "model"  # model | surrogate | a defence's label
+    backward: Backward = "none"
+
+    @property
+    def budget(self) -> str:
+        return show_fraction(self.eps) if self.eps else ""
+
+    @property
+    def made_on(self) -> str:
+        """How results say it: model, surrogate, "jpeg_tvm (twin)"."""
+        return f"{self.on} ({self.backward})" if self.backward != "none" else self.on
+
+    @property
+    def key(self) -> str:
+        """A readable, unique folder name."""
+        words = [self.label, self.goal, self.budget.replace("/", "-"), self.made_on]
+        readable = "_".join(re.sub(r"[^a-z0-9.-]+", "-", word.lower()).strip("-") for word in words if word)
+        return f"{readable}_{digest(self.identity())[:8]}"
+
+    def identity(self) -> list[Any]:
+        """What the job's random numbers are seeded from, beside the plan's seed and the batch."""
+        return [self.kind, self.label, self.params, self.goal, self.eps, self.on, self.backward]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The plan's parts, checked."""
+
+    attacks: dict[str, Settled[Attack]]
+    adaptive: dict[str, Settled[Attack]]
+    corruptions: dict[str, Settled[Any]]
+    defenses: dict[str, Settled[Defense]]
+
+
+def list_jobs(plan: Plan, parts: Parts) -> list[Job]:
+    """Every job of a plan, clean images first."""
+    return [
+        Job("clean", "none", {}),
+        *_attacks(plan, parts),
+        *_adaptive(plan, parts),
+        *(Job("corruption", label, part.params) for label, part in parts.corruptions.items()),
+    ]
+
+
+def _attacks(plan: Plan, parts: Parts) -> Iterator[Job]:
+    for on in ("model", *(("surrogate",) if plan.surrogate else ())):
+        for goal in plan.goals:
+            for label, part in parts.attacks.items():
+                for eps in plan.budgets:
+                    yield Job("attack", label, _without_eps(part.params), goal, eps, on)
+
+
+def _adaptive(plan: Plan, parts: Parts) -> Iterator[Job]:
+    for defense in parts.defenses:
+        for goal in plan.goals:
+            for label, part in parts.adaptive.items():
+                # An attack that asks only for answers needs no backward pass through the defence.
+                ways: tuple[Backward, ...] = ("identity", "twin") if uses_gradients(part) else ("none",)
+                for way in ways:
+                    for eps in plan.budgets:
+                        yield Job("attack", label, _without_eps(part.params), goal, eps, defense, way)
+
+
+def uses_gradients(part: Settled[Attack]) -> bool:
+    """Whether the attack takes gradients; square asks for answers alone."""
+    return passes_per_image(part.recipe.name, part.params).backwards > 0
+
+
+def gradients(job: Job, parts: Parts) -> tuple[float, float]:
+    """(forwards, backwards) that a job costs per image."""
+    part = (parts.adaptive if job.on in parts.defenses else parts.attacks).get(job.label)
+    if job.kind != "attack" or part is None:
+        return 0.0, 0.0
+    cost = passes_per_image(part.recipe.name, part.params)
+    return float(cost.forwards), float(cost.backwards)
+
+
+def _without_eps(params: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in params.items() if key != "eps"}
+
+
+Scope = Callable[[str], Any]

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an assessment works on, opened once: images, models, defences, fitted detectors and what attacks need."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from radproof.assess.jobs import Parts
+from radproof.assess.parts import settle_all
+from radproof.assess.plan import Plan
+from radproof.attacks import attack, corruption
+from radproof.attacks.pool import Pool
+from radproof.core.goals import goal as make_goal
+from radproof.core.progress import Progress
+from radproof.core.rng import generator
+from radproof.core.types import Defense, FittedDetector
+from radproof.data.load import load_images, partition, shapes
+from radproof.data.manifest import Manifest, Sample
+from radproof.data.sources import open_data
+from radproof.data.splits import take
+from radproof.data.storage import check_budget
+from radproof.defenses import defense
+from radproof.detectors import detector
+from radproof.detectors.calibrate import Threshold, calibrate
+from radproof.errors import BadData, BadModel, BadPlan
+from radproof.models.card import ModelCard, load_model
+from radproof.models.classifier import ImageClassifier
+from radproof.training.loop import train
+
+AIDS = 64  # training images that attacks may mix with or borrow a style from
+FITTED = 400  # training images that a detector learns the usual from
+
+
+@dataclass
+class Material:
+    """Everything opened. Images are read a batch at a time, so memory does not grow with the data set."""
+
+    plan: Plan
+    parts: Parts
+    manifest: Manifest  # every fold
+    test: Manifest  # the images to assess
+    bits: int
+    batches: tuple[tuple[int, ...], ...]
+    y: Tensor
+    device: torch.device
+    model: ImageClassifier
+    card: ModelCard
+    surrogate: ImageClassifier | None = None
+    defenses: dict[str, Defense] = field(default_factory=dict[str, Defense])
+    detectors: dict[str, FittedDetector] = field(default_factory=dict[str, FittedDetector])
+    thresholds: dict[str, Threshold] = field(default_factory=dict[str, Threshold])
+    pool: Pool | None = None
+    bank: Tensor | None = None
+    training: dict[str, object] | None = None
+
+    def images(self, rows: Sequence[int]) -> Tensor:
+        """(N, C, H, W) stored images of one batch, on the device."""
+        return load_batch(self.test, [self.test.samples[row] for row in rows], self.device)
+
+
+def load_batch(manifest: Manifest, samples: Sequence[Sample], device: torch.device) -> Tensor:
+    """Images of one size as a batch."""
+    loaded = load_images(samples, manifest.root)
+    return torch.stack([torch.as_tensor(image) for image in loaded.images]).to(device)
+
+
+def check_parts(plan: Plan) -> Parts:
+    """Every part of the plan checked before anything is opened or written."""
+    return Parts(
+        attacks=settle_all(plan.attacks, attack, plan.preset),
+        adaptive=settle_all(plan.adaptive, attack, plan.preset) if plan.defenses else {},
+        corruptions=settle_all(plan.corruptions, corruption, plan.preset),
+        defenses=settle_all(plan.defenses, defense, plan.preset),
+    )
+
+
+def open_manifest(plan: Plan, cache: Path, progress: Progress) -> Manifest:
+    """The plan's data set, split."""
+    data = plan.data
+    return open_data(
+        data.kind,
+        None if data.path is None else Path(data.path),
+        classes=data.classes,
+        multi_label=data.multi_label,
+        split=data.split,
+        size=data.size,
+        count=data.count,
+        seed=data.seed,
+        balance=data.balance,
+        cache=cache,
+        progress=progress,
+    )
+
+
+def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, progress: Progress) -> Material:
+    """Open data and model (training it first where the plan says so); raises BadInput for what cannot be used."""
+    manifest = open_manifest(plan, root / "data", progress)
+    test = _chosen(plan, manifest)
+    sizes = shapes(test.samples, test.root)
+    bits = _depth(plan, {shape.bits for shape in sizes})
+    for eps in plan.budgets:
+        check_budget(eps, bits)
+    y = torch.as_tensor(test.targets()).to(device)
+    for name in plan.goals:
+        make_goal(name, y, manifest.labels, manifest.head)
+    model, card, training = _model(plan, manifest, root, device, progress)
+    model.micro_batch = plan.micro_batch
+    material = Material(
+        plan=plan,
+        parts=parts,
+        manifest=manifest,
+        test=test,
+        bits=bits,
+        batches=partition(sizes, plan.batch),
+        y=y,
+        device=device,
+        model=model,
+        card=card,
+        defenses={label: part.make() for label, part in parts.defenses.items()},
+        training=training,
+    )
+    _surrogate(material)
+    _aids(material)
+    return material
+
+
+def fit_detectors(material: Material, progress: Progress) -> None:
+    """Fit each detector on clean training images and set its threshold on clean validation images."""
+    plan = material.plan
+    fitted_on = _some(material.manifest, "train", FITTED, plan.seed)
+    calibration = material.manifest.fold("validation") if plan.detectors else material.test
+    settled = settle_all(plan.detectors, detector, plan.preset)
+    progress.start("detectors", len(settled) * (len(fitted_on) + len(calibration)))
+    for label, part in settled.items():
+        fitted = part.make().fit(material.model, _all(material, fitted_on))
+        progress.advance("detectors", len(fitted_on))
+        scores = fitted.score(_all(material, calibration))
+        progress.advance("detectors", len(calibration))
+        material.detectors[label] = fitted
+        material.thresholds[label] = calibrate(scores, false_positive_rate=plan.false_positive_rate)
+
+
+def _all(material: Material, manifest: Manifest) -> Tensor:
+    """All images of a fold at the size of the first image assessed."""
+    size = material.images(material.batches[0][:1]).shape
+    return _alike(manifest, size, material.device)
+
+
+def _alike(manifest: Manifest, shape: torch.Size, device: torch.device) -> Tensor:
+    """Images of a manifest resampled to one (C, H, W) shape: aids, never scored themselves."""
+    rows: list[Tensor] = []
+    for sample in manifest.samples:
+        x = load_batch(manifest, [sample], device)
+        if x.shape[1] != shape[1]:
+            x = x.mean(1, keepdim=True).expand(-1, shape[1], -1, -1)
+        if x.shape[2:] != shape[2:]:
+            x = F.interpolate(x, size=shape[2:], mode="bilinear", antialias=True).clamp(0, 1)
+        rows.append(x)
+    return torch.cat(rows)
+
+
+def _some(manifest: Manifest, fold: str, most: int, seed: int) -> Manifest:
+    """A seeded part of a fold; other folds stand in where a data set has only test images."""
+    there = {sample.fold for sample in manifest.samples}
+    chosen = next(name for name in (fold, "validation", "test") if name in there)
+    return take(manifest.fold(chosen), most, seed=seed)
+
+
+def _chosen(plan: Plan, manifest: Manifest) -> Manifest:
+    test = manifest.fold("test")
+    return test if plan.data.images is None else take(test, plan.data.images, seed=plan.data.seed)
+
+
+def _depth(plan: Plan, stored: set[int]) -> int:
+    """Bits of the images written; never more than the originals have."""
+    if len(stored) > 1:
+        raise BadData("the images mix 8 and 16 bits; import them at one depth first (`radproof data import`)")
+    (bits,) = stored
+    if plan.depth and plan.depth > bits:
+        raise BadPlan(f"depth: {plan.depth} bits were asked for, and the images are stored with {bits}")
+    return plan.depth or bits
+
+
+def _check_classes(card: ModelCard, manifest: Manifest) -> None:
+    if tuple(card.labels) != tuple(manifest.labels) or card.head != manifest.head:
+        raise BadModel(
+            f"the model answers {', '.join(card.labels)} ({card.head}), the data are labelled "
+            f"{', '.join(manifest.labels)} ({manifest.head}); choose the same classes in the same order"
+        )
+
+
+def _model(
+    plan: Plan, manifest: Manifest, root: Path, device: torch.device, progress: Progress
+) -> tuple[ImageClassifier, ModelCard, dict[str, object] | None]:
+    if plan.model.path:
+        model, card = load_model(Path(plan.model.path), device)
+        _check_classes(card, manifest)
+        return model, card, None
+    recipe = plan.model.train
+    assert recipe is not None
+    folds = {name: manifest.fold(name) for name in ("train", "validation")}
+    trained = train(
+        recipe,
+        *_tensors(folds["train"]),
+        *_tensors(folds["validation"]),
+        labels=manifest.labels,
+        head=manifest.head,
+        device=device,
+        folder=root / "model",
+        progress=progress,
+        facts=training_facts(manifest),
+    )
+    return trained.model, trained.card, {"history": trained.history}
+
+
+def training_facts(manifest: Manifest) -> dict[str, object]:
+    """What a model card says of the data it was trained on."""
+    return {
+        "data": manifest.describe(),
+        "data_fingerprint": manifest.fingerprint(),
+        "phantom": manifest.source.get("kind") == "phantom",
+    }
+
+
+def _tensors(manifest: Manifest) -> tuple[list[Tensor], Tensor]:
+    loaded = load_images(manifest.samples, manifest.root)
+    return [torch.as_tensor(image) for image in loaded.images], torch.as_tensor(manifest.targets())
+
+
+def _surrogate(material: Material) -> None:
+    if material.plan.surrogate is None:
+        return
+    model, card = load_model(Path(material.plan.surrogate), material.device)
+    _check_classes(card, material.manifest)
+    model.micro_batch = material.plan.micro_batch
+    material.surrogate = model
+
+
+def _aids(material: Material) -> None:
+    """Training images for attacks that mix or borrow a style: never test images where there are others."""
+    needs = {what for part in material.parts.attacks.values() for what in part.recipe.needs.values()}
+    if not needs:
+        return
+    some = _some(material.manifest, "train", AIDS, material.plan.seed)
+    material.bank = _all(material, some)
+    if material.manifest.head == "softmax":
+        labels = torch.as_tensor(some.targets()).to(material.device)
+    else:
+        labels = torch.as_tensor(np.unique(some.targets(), axis=0, return_inverse=True)[1]).to(material.device)
+    material.pool = Pool(material.bank, labels)
+
+
+def bindings(material: Material, needs: Sequence[str]) -> dict[str, object]:
+    """What a recipe's needs are bound to."""
+    offered = {"pool": material.pool, "bank": material.bank}
+    return {name: offered[name] for name in needs}
+
+
+def scorers(material: Material) -> dict[str, Defense | None]:
+    """Who scores an image: the bare model, then each defence."""
+    return {"none": None, **material.defenses}
+
+
+def batch_generator(material: Material, *parts: object) -> torch.Generator:
+    """The generator of one batch, seeded by the plan and the parts that name the batch."""
+    return generator(material.plan.seed, *parts, device=material.device)

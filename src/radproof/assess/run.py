@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one line from images to result: open, attack, defend, detect, measure. Interrupt and rerun as you like."""
+
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from radproof import __version__
+from radproof.assess import checks
+from radproof.assess.answers import Answered, attack_step, collect, table, worst_groups
+from radproof.assess.context import by_view, shortcuts
+from radproof.assess.craft import IMAGES, run_batch
+from radproof.assess.detection import detections, paired_checks
+from radproof.assess.doubts import Evidence, doubts
+from radproof.assess.estimate import estimate_cost
+from radproof.assess.gallery import pictures
+from radproof.assess.jobs import Job, Parts, gradients, list_jobs
+from radproof.assess.material import Material, check_parts, fit_detectors, open_material
+from radproof.assess.plan import Plan
+from radproof.assess.result import Result, Timing
+from radproof.assess.summary import Measurer, cell_key
+from radproof.assess.verdict import verdict
+from radproof.assess.workspace import Workspace, open_workspace
+from radproof.attacks.metered import choose_precision
+from radproof.core.device import fingerprint, resolve
+from radproof.core.files import atomic, write_text
+from radproof.core.goals import goal as make_goal
+from radproof.core.progress import SILENT, Progress
+from radproof.core.records import Doubt
+from radproof.data.audit import Audit, audit
+from radproof.data.manifest import Manifest, Sample
+from radproof.data.shortcuts import shortcut_scores
+from radproof.errors import BadData, Interrupted
+from radproof.measure.cost import Stopwatch
+from radproof.models.preflight import preflight
+
+RESULT, ROWS = "result.json", "rows.parquet"
+
+
+def assess(
+    plan: Plan, out: Path, *, overwrite: bool = False, replay: Path | None = None, progress: Progress = SILENT
+) -> Result:
+    """Do what the plan says in the folder `out`, or go on with what was begun there.
+
+    Leaves result.json, rows.parquet, the adversarial images with a manifest, and a gallery; the report is drawn from
+    these. Equal plans and seeds give equal bytes but for `timing`, also after a kill: at most one batch is done again.
+    Raises BadInput for anything that cannot be used, Interrupted on Ctrl-C.
+    """
+    started, began = datetime.now(UTC), time.perf_counter()
+    watch = Stopwatch()
+    parts = check_parts(plan)
+    device = resolve(plan.device)
+    with open_workspace(out, plan, overwrite=overwrite) as space:
+        try:
+            with watch.stage("open"):
+                material = open_material(plan, parts, out, device, progress)
+                _same_inputs(space, material)
+            found, evidence = _worked(space, material, replay, progress, watch)
+            with watch.stage("summary"):
+                result = _result(space, material, *found, evidence)
+                result = result.model_copy(
+                    update={"timing": _timing(found[0], started.isoformat(timespec="seconds"), began, watch)}
+                )
+                _write(space, material, found[0], result)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"stopped; finished batches are kept in {out}, and the same command goes on from there"
+            ) from None
+    return result
+
+
+def craft_only(plan: Plan, out: Path, *, overwrite: bool = False, progress: Progress = SILENT) -> Manifest:
+    """The attack stage alone: images and their manifest, no scores."""
+    parts = check_parts(plan)
+    with open_workspace(out, plan, overwrite=overwrite) as space:
+        material = open_material(plan, parts, out, resolve(plan.device), progress)
+        _same_inputs(space, material)
+        jobs = list_jobs(plan, parts)
+        _run_jobs(space, material, jobs, _precision(space, material, jobs), None, progress)
+        return _images_manifest(out, material, collect(space, material, jobs))
+
+
+def _worked(
+    space: Workspace, material: Material, replay: Path | None, progress: Progress, watch: Stopwatch
+) -> tuple[tuple[list[Answered], Measurer], dict[str, Any]]:
+    """Everything that takes long, a batch at a time."""
+    doubtful = _preflight(material)
+    jobs, replayed = _jobs(material, replay)
+    precision = _precision(space, material, jobs)
+    with watch.stage("detectors"):
+        fit_detectors(material, progress)
+    with watch.stage("attacks"):
+        _run_jobs(space, material, jobs, precision, replayed, progress)
+    with watch.stage("checks"):
+        checks.run_checks(material, space, precision, progress)
+    with watch.stage("audit"):
+        audited = audit(material.manifest, progress=progress)
+        baselines = _baselines(material)
+    return (collect(space, material, jobs), Measurer(material)), {
+        "preflight": doubtful,
+        "audit": audited,
+        "baselines": baselines,
+        "precision": precision,
+    }
+
+
+def _same_inputs(space: Workspace, material: Material) -> None:
+    facts = {"data": material.test.fingerprint(), "model": material.model.fingerprint()}
+    if material.surrogate is not None:
+        facts["surrogate"] = material.surrogate.fingerprint()
+    space.insist("inputs", facts)
+
+
+def _preflight(material: Material) -> Sequence[Doubt]:
+    rows = list(material.batches[0])
+    return preflight(
+        material.model, material.images(rows), material.y[rows], material.manifest.labels, material.manifest.head
+    )
+
+
+def _precision(space: Workspace, material: Material, jobs: Sequence[Job]) -> str:
+    """Decided once per run, on the first batch."""
+    rows = list(material.batches[0])
+    goal = make_goal("misclassify", material.y[rows], material.manifest.labels, material.manifest.head)
+
+    def decide() -> str:
+        return choose_precision(material.model, material.images(rows), goal, material.plan.precision)
+
+    needed = any(job.kind == "attack" for job in jobs)
+    return str(space.remember("precision", {"precision": decide() if needed else "fp32"})["precision"])
+
+
+def _jobs(material: Material, replay: Path | None) -> tuple[list[Job], dict[str, dict[str, str]] | None]:
+    """The plan's jobs; for a replay, those whose images the manifest holds."""
+    if replay is None:
+        return list_jobs(material.plan, material.parts), None
+    files: dict[str, dict[str, str]] = {}
+    jobs: dict[str, Job] = {}
+    manifest = Manifest.read(replay)
+    for sample in manifest.samples:
+        step = next((s for s in reversed(sample.chain) if s.get("step") in ("attack", "corruption")), None)
+        if step is None:
+            raise BadData(f"{manifest.describe()} holds images that no attack made; replay the images/ folder of a run")
+        job = Job(step["step"], step["label"], step["params"], step["goal"], step["eps"], step["on"], step["backward"])
+        if job.on in ("model", "surrogate") or job.on in material.defenses:
+            jobs[job.key] = job
+            files.setdefault(job.key, {})[step["of"]] = str((manifest.root / sample.path).resolve())
+    return [Job("clean", "none", {}), *jobs.values()], files
+
+
+def _run_jobs(
+    space: Workspace,
+    material: Material,
+    jobs: Sequence[Job],
+    precision: str,
+    replay: Mapping[str, Mapping[str, str]] | None,
+    progress: Progress,
+) -> None:
+    parts = material.parts
+    progress.note(estimate_cost(material, jobs, precision))
+    progress.start("attacks", sum(_weight(job, parts) for job in jobs) * len(material.test))
+    for job in jobs:
+        for batch, rows in enumerate(material.batches):
+            if not space.has(job.key, batch):
+                space.save(job.key, batch, run_batch(material, job, batch, space.root, precision, replay))
+            progress.advance("attacks", _weight(job, parts) * len(rows))
+
+
+def _weight(job: Job, parts: Parts) -> float:
+    """Work per image, in forward passes: a gradient is about three."""
+    forwards, backwards = gradients(job, parts)
+    return forwards + 2 * backwards + 1 + len(parts.defenses)
+
+
+def _baselines(material: Material) -> Mapping[str, Any]:
+    """Shortcut baselines answer the assessed images; without a training fold there is nothing to fit them on."""
+    manifest = material.manifest
+    if not any(sample.fold == "train" for sample in manifest.samples):
+        return {}
+    train = manifest.fold("train").samples
+    return shortcut_scores(manifest.only((*train, *material.test.samples)))
+
+
+def _result(
+    space: Workspace, material: Material, found: list[Answered], measurer: Measurer, evidence: dict[str, Any]
+) -> Result:
+    plan, manifest, test = material.plan, material.manifest, material.test
+    cells = tuple(measurer.cell(a) for a in (*found, *worst_groups(found)))
+    detected = detections(found, material, measurer)
+    clean = next(a for a in found if a.job.kind == "clean" and a.defense == "none")
+    baselines = shortcuts(evidence["baselines"], material, measurer)
+    least = checks.smallest(material, space, measurer)
+    audited: Audit = evidence["audit"]
+    why = doubts(
+        Evidence(
+            material=material,
+            cells=cells,
+            detection=detected,
+            shortcuts=baselines,
+            audit=audited.lines() if audited.failed else [],
+            huge=checks.huge_accuracy(material, space, measurer),
+            noise=checks.noise_accuracy(material, space, measurer),
+            preflight=evidence["preflight"],
+        )
+    )
+    shape = tuple(material.images(material.batches[0][:1]).shape)
+    return Result(
+        name=plan.name,
+        title=plan.title or plan.name,
+        verdict=verdict(cells, least, why),
+        phantom=manifest.source.get("kind") == "phantom" or material.card.phantom,
+        labels=manifest.labels,
+        head=manifest.head,
+        images=len(test),
+        patients=len(test.patients()),
+        resolution=f"{shape[3]}×{shape[2]}, {material.bits} bit",
+        preset=plan.preset,
+        data=_data(manifest, test),
+        model=material.card.model_dump(mode="json"),
+        training=material.training,
+        audit=audited.model_dump(mode="json"),
+        cells=cells,
+        smallest=least,
+        detection=detected,
+        paired=paired_checks(found, measurer),
+        shortcuts=baselines,
+        by_view=by_view(clean, material, measurer),
+        gallery=pictures(found, material, space.root),
+        doubts=why,
+        plan=plan.model_dump(mode="json"),
+        provenance=_provenance(material, evidence["precision"]),
+        timing=Timing(started="", seconds=0, cells={}, stages={}),
+    )
+
+
+def _data(manifest: Manifest, test: Manifest) -> dict[str, Any]:
+    folds = {
+        name: manifest.fold(name).counts()
+        for name in ("train", "validation", "test")
+        if any(sample.fold == name for sample in manifest.samples)
+    }
+    return {"source": dict(manifest.source), "folds": folds, "assessed": test.counts()}
+
+
+def _provenance(material: Material, precision: str) -> dict[str, Any]:
+    return {
+        "radproof": __version__,
+        "python": platform.python_version(),
+        **fingerprint(material.device),
+        "precision": precision,
+        "micro_batch": material.plan.micro_batch,
+        "plan": material.plan.digest,
+        "model": material.model.fingerprint(),
+        "data": material.test.fingerprint(),
+    }
+
+
+def _timing(found: Sequence[Answered], started: str, began: float, watch: Stopwatch) -> Timing:
+    return Timing(
+        started=started,
+        seconds=round(time.perf_counter() - began, 3),
+        cells={cell_key(a): round(a.seconds, 6) for a in found if a.job.kind == "attack"},
+        stages={name: round(seconds, 3) for name, seconds in watch.seconds.items()},
+    )
+
+
+def _write(space: Workspace, material: Material, found: Sequence[Answered], result: Result) -> None:
+    """The tables first and result.json last: where it stands, everything stands."""
+    with atomic(space.root / ROWS) as temporary:
+        pq.write_table(
+            pa.Table.from_pandas(table(found, material), preserve_index=False), temporary, compression="zstd"
+        )
+    _images_manifest(space.root, material, found)
+    write_text(space.root / RESULT, result.model_dump_json(indent=1))
+
+
+def _images_manifest(root: Path, material: Material, found: Sequence[Answered]) -> Manifest:
+    """The adversarial images as a data set of their own, each with the chain that made it."""
+    samples: list[Sample] = []
+    seen: set[str] = set()
+    for a in found:
+        if a.job.kind == "clean" or a.job.key in seen:
+            continue
+        seen.add(a.job.key)
+        for row, file, sha256, batch in zip(a.rows, a.files, a.sha256, a.batch, strict=True):
+            sample = material.test.samples[int(row)]
+            step = attack_step(a.job, sample.id, sample.sha256, batch, material)
+            samples.append(
+                replace(
+                    sample,
+                    id=f"{sample.id}-{a.job.key[-8:]}",
+                    path=file.removeprefix(f"{IMAGES}/"),
+                    sha256=sha256,
+                    size=(root / file).stat().st_size,
+                    fold="test",
+                    chain=(*sample.chain, step, {"step": "quantise", "bits": material.bits}),
+                )
+            )
+    manifest = Manifest(
+        root / IMAGES, material.manifest.labels, tuple(samples), material.manifest.head, {"kind": "adversarial"}
+    )
+    if samples:
+        manifest.write(root / IMAGES / "manifest.parquet")
+    return manifest

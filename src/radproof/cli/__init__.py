@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `radproof`. Nothing heavy is imported before a command needs it, so that help comes at once."""
+
+import os
+import sys
+import traceback
+
+import typer
+
+from radproof import __version__
+from radproof.cli import assessing, datasets, training
+from radproof.errors import RadproofError
+
+app = typer.Typer(
+    name="radproof",
+    help="The crash-test laboratory for medical-imaging CNNs: attack, defend, detect, measure, report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Show the version and stop."),
+) -> None:
+    """Show the version where asked; commands do the rest."""
+    if version:
+        typer.echo(f"radproof {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+assessing.add_to(app)
+training.add_to(app)
+app.add_typer(datasets.app, name="data")
+
+
+def main() -> None:
+    """Run the command; errors become one sentence on stderr and the exit code of their class."""
+    try:
+        app()
+    except RadproofError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if os.environ.get("RADPROOF_DEBUG"):
+            traceback.print_exc()
+        _fail(
+            f"something inside went wrong ({type(error).__name__}: {error}); set RADPROOF_DEBUG=1 for the whole "
+            "trace and please report it",
+            3,
+        )
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"radproof: {message}", file=sys.stderr)
+    sys.exit(code)

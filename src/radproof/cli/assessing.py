@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands around an assessment: assess, attack, defend, detect, report."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from radproof.cli.console import Bars, print_json, print_lines, print_table
+from radproof.cli.parts import catalogue, listed
+from radproof.errors import BadInput
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Data as JSON on stdout.")]
+Overwrite = Annotated[bool, typer.Option(help="Throw away what the folder holds of another plan.")]
+Pdf = Annotated[bool, typer.Option(help="Also write report.pdf (needs the extra radproof[pdf]).")]
+Model = Annotated[Path | None, typer.Option(help="A model's folder: weights.safetensors and card.yaml.")]
+Data = Annotated[str | None, typer.Option(help="NIH release, folder per class, manifest, or the word phantom.")]
+Attacks = Annotated[str | None, typer.Option(help="Attacks, with commas: sia,stm,pgn,usmm.")]
+Budgets = Annotated[str | None, typer.Option("--eps", help="Budgets, with commas: 1/255,4/255.")]
+Goals = Annotated[str | None, typer.Option(help="misclassify, missed-finding, false-alarm, target:CLASS.")]
+Preset = Annotated[str, typer.Option(help="quick | published | exhaustive.")]
+Images = Annotated[int | None, typer.Option(help="At most so many test images.")]
+Size = Annotated[int | None, typer.Option(help="Resize the longer side on import.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Device = Annotated[str, typer.Option(help="auto | cpu | cuda | mps.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("assess", epilog="Plans are described in docs/howto/plans.md; examples lie in examples/plans.")(assess)
+    app.command("attack", help=f"Make adversarial images and a manifest of them.\n\n\b\nAttacks:\n{listed('attack')}")(
+        attack
+    )
+    app.command("defend", help=f"Clean the images of a manifest.\n\n\b\nDefences:\n{listed('defense')}")(defend)
+    app.command("detect", help=f"Judge images one by one.\n\n\b\nDetectors:\n{listed('detector')}")(detect)
+    app.command("report")(report)
+    app.command("parts")(parts)
+
+
+def assess(
+    plan: Annotated[Path | None, typer.Argument(help="A plan in YAML; or leave it out and use the options.")] = None,
+    model: Model = None,
+    data: Data = None,
+    attacks: Attacks = None,
+    eps: Budgets = None,
+    defenses: Annotated[str | None, typer.Option(help="Defences, with commas: jpeg_tvm.")] = None,
+    detectors: Annotated[str | None, typer.Option(help="Detectors, with commas: consistency,frequency.")] = None,
+    goals: Goals = None,
+    preset: Preset = "quick",
+    images: Images = None,
+    size: Size = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME by default.")] = None,
+    replay: Annotated[Path | None, typer.Option(help="Score an earlier run's images/ instead of attacking.")] = None,
+    overwrite: Overwrite = False,
+    pdf: Pdf = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Crash-test a model: attack it, defend it, detect, measure, report.
+
+    Interrupt it as you like: the same command goes on where it was.
+    """
+    from radproof import app
+    from radproof.assess.plan import make_plan, read_plan
+    from radproof.reports.html import summary_rows
+
+    if plan is not None:
+        given = [n for n, v in {"--model": model, "--data": data, "--attacks": attacks, "--eps": eps}.items() if v]
+        if given:
+            raise BadInput(f"give either a plan or {', '.join(given)}, not both; put them into the plan")
+        chosen = read_plan(plan)
+    else:
+        chosen = make_plan(
+            _options(model, data, attacks, eps, goals, preset, images, size, seed, device)
+            | {"defenses": _split(defenses or "jpeg_tvm"), "detectors": _split(detectors or "consistency,frequency")},
+            base=Path.cwd(),
+        )
+    folder = out or Path("runs") / chosen.name
+    with Bars(quiet=quiet) as bars:
+        result = app.assess(chosen, folder, overwrite=overwrite, replay=replay, pdf=pdf, progress=bars)
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+        return
+    print_table(f"{result.title}: {result.images} images of {result.patients} patients", summary_rows(result))
+    print_lines([result.verdict, *(f"Doubt: {doubt.message}" for doubt in result.doubts)])
+    print_lines([f"Report: {folder / 'report.html'}"])
+
+
+def attack(
+    model: Model = None,
+    data: Data = None,
+    attacks: Attacks = None,
+    eps: Budgets = None,
+    goals: Goals = None,
+    preset: Preset = "quick",
+    images: Images = None,
+    size: Size = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="Folder for images/ and their manifest.")] = Path("runs/attack"),
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make adversarial images."""
+    from radproof import app
+    from radproof.assess.plan import make_plan
+
+    plan = make_plan(_options(model, data, attacks, eps, goals, preset, images, size, seed, device), base=Path.cwd())
+    with Bars(quiet=quiet) as bars:
+        made = app.attack(plan, out, overwrite=overwrite, progress=bars)
+    _done(f"{len(made)} images in {out / 'images'}", {"images": len(made), "manifest": str(out / "images")}, as_json)
+
+
+def defend(
+    data: Annotated[Path, typer.Option(help="A manifest of images.")],
+    defenses: Annotated[str, typer.Option(help="Defences in order, with commas.")] = "jpeg_tvm",
+    out: Annotated[Path, typer.Option(help="Folder for the cleaned images.")] = Path("runs/defend"),
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Clean images."""
+    from radproof import app
+
+    with Bars(quiet=quiet) as bars:
+        made = app.defend(data, _split(defenses), out, seed=seed, progress=bars)
+    _done(f"{len(made)} images in {out}", {"images": len(made), "manifest": str(out)}, as_json)
+
+
+def detect(
+    model: Annotated[Path, typer.Option(help="The model's folder.")],
+    data: Annotated[Path, typer.Option(help="Clean images: training and validation folds set the threshold.")],
+    images: Annotated[Path, typer.Option(help="A manifest of the images to judge.")],
+    detectors: Annotated[str, typer.Option(help="Detectors, with commas.")] = "consistency,frequency",
+    rate: Annotated[float, typer.Option(help="Share of clean images that may be flagged.")] = 0.05,
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="Folder for the manifest with scores.")] = Path("runs/detect"),
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge images."""
+    from radproof import app
+
+    with Bars(quiet=quiet) as bars:
+        _, flags = app.detect(
+            model, data, images, _split(detectors), out, false_positive_rate=rate, device=device, progress=bars
+        )
+    if as_json:
+        print_json([vars(flag) for flag in flags])
+        return
+    for name in dict.fromkeys(flag.detector for flag in flags):
+        own = [flag for flag in flags if flag.detector == name]
+        print_lines([f"{name}: {sum(bool(flag.flagged) for flag in own)} of {len(own)} images flagged"])
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A finished run's folder.")],
+    pdf: Pdf = False,
+) -> None:
+    """Draw the report of a finished run anew."""
+    from radproof import app
+
+    print_lines([str(app.report(run, pdf=pdf))])
+
+
+def parts(
+    name: Annotated[str | None, typer.Argument(help="A part to describe; none lists all.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List attacks, defences, detectors and corruptions, or describe one with its parameters."""
+    every = catalogue()
+    if name is None:
+        if as_json:
+            print_json(every)
+            return
+        for kind in every:
+            print_lines([f"{kind}:", listed(kind)])
+        return
+    found = next((found[name] for found in every.values() if name in found), None)
+    if found is None:
+        from radproof.core.names import nearest
+
+        raise BadInput(f"no part named {name!r}{nearest(name, [n for found in every.values() for n in found])}")
+    if as_json:
+        print_json(found)
+        return
+    print_lines([f"{found['title']} ({found['paper']})" if found["paper"] else found["title"], "", found["doc"], ""])
+    print_table("Parameters", found["parameters"] or [{"name": "none"}])
+
+
+def _options(
+    model: Path | None,
+    data: str | None,
+    attacks: str | None,
+    eps: str | None,
+    goals: str | None,
+    preset: str,
+    images: int | None,
+    size: int | None,
+    seed: int,
+    device: str,
+) -> dict[str, Any]:
+    from radproof import app
+
+    if model is None or data is None:
+        raise BadInput("give a plan (radproof assess PLAN.yaml), or --model FOLDER and --data PATH")
+    kind = "phantom" if data == "phantom" else app.kind_of(Path(data))
+    source = {"kind": kind, "images": images, "size": size, "seed": seed}
+    source |= {"count": max(300, 5 * (images or 60)), "size": size or 64} if kind == "phantom" else {"path": data}
+    return {
+        "name": "assessment",
+        "seed": seed,
+        "device": device,
+        "preset": preset,
+        "data": source,
+        "model": {"path": str(model)},
+        "attacks": _split(attacks or "fgsm,pgd,sia,stm,pgn,usmm"),
+        "budgets": _split(eps or "1/255,4/255"),
+        "goals": _split(goals or "misclassify"),
+    }
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _done(line: str, facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(facts)
+    else:
+        print_lines([line])

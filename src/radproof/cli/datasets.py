@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands around data sets: data import, data audit, data phantoms."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from radproof.cli.console import Bars, print_json, print_lines
+from radproof.errors import GateFailed
+
+app = typer.Typer(help="Import, audit and draw data sets.", no_args_is_help=True, rich_markup_mode=None)
+
+Classes = Annotated[str | None, typer.Option(help="Findings to tell apart, with commas.")]
+Source = Annotated[Path, typer.Argument(help="NIH release, folder per class, or manifest.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Data as JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+
+
+@app.command("import")
+def import_(
+    source: Source,
+    out: Annotated[Path, typer.Option(help="Folder for the manifest (and resized images).")],
+    classes: Classes = None,
+    multi_label: Annotated[bool, typer.Option(help="All findings side by side (sigmoid head).")] = False,
+    split: Annotated[str, typer.Option(help="patient (60/20/20) | release (its own test list).")] = "patient",
+    balance: Annotated[str | None, typer.Option(help="class or class,view: equal numbers in each fold.")] = None,
+    size: Annotated[int | None, typer.Option(help="Resize the longer side.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Read a data set, split it by patient and write its manifest."""
+    from radproof import app as use
+
+    with Bars(quiet=quiet) as bars:
+        manifest = use.open_path(
+            source,
+            cache=out,
+            progress=bars,
+            classes=tuple(classes.split(",")) if classes else None,
+            multi_label=multi_label,
+            split=split,
+            balance=tuple(balance.split(",")) if balance else (),
+            size=size,
+            seed=seed,
+        )
+    manifest.write(out / "manifest.parquet")
+    for fold in ("train", "validation", "test"):
+        counts = ", ".join(f"{label} {n}" for label, n in manifest.fold(fold).counts().items())
+        print_lines([f"{fold:<11} {counts}"])
+
+
+@app.command("audit")
+def audit(
+    source: Source,
+    classes: Classes = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look for leaks between folds, twins and unreadable files; exits 1 with the list where there are any."""
+    from radproof import app as use
+
+    with Bars(quiet=quiet) as bars:
+        manifest = use.open_path(source, progress=bars, classes=tuple(classes.split(",")) if classes else None)
+        found = use.audit(manifest, progress=bars)
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        print_lines(found.lines())
+    if found.failed:
+        raise GateFailed(f"the audit of {manifest.describe()} found what spoils test figures")
+
+
+@app.command("phantoms")
+def phantoms(
+    out: Annotated[Path, typer.Option(help="Folder for the images and their manifest.")],
+    count: Annotated[int, typer.Option(min=3, help="How many to draw.")] = 300,
+    size: Annotated[int, typer.Option(min=32, max=1024, help="Pixels per side.")] = 256,
+    seed: Annotated[int, typer.Option(help="Seed of the drawing.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Draw chest X-ray phantoms in three classes: for demos and tests, never for claims about patients."""
+    from radproof.data.sources import open_data
+
+    with Bars(quiet=quiet) as bars:
+        manifest = open_data(
+            "phantom",
+            None,
+            classes=None,
+            multi_label=False,
+            split="patient",
+            size=size,
+            count=count,
+            seed=seed,
+            balance=(),
+            cache=out,
+            progress=bars,
+        )
+    manifest.write(out / "manifest.parquet")
+    print_lines([f"{manifest.describe()} in {out}"])

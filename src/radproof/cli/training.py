@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command train."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from radproof.cli.console import Bars, print_json, print_lines
+from radproof.errors import BadPlan
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("train")(train)
+
+
+def train(
+    data: Annotated[Path, typer.Option(help="NIH release, folder per class, or manifest.")],
+    out: Annotated[Path, typer.Option(help="The model's folder.")],
+    recipe: Annotated[Path | None, typer.Option(help="A recipe in YAML; options below override it.")] = None,
+    architecture: Annotated[str | None, typer.Option(help="densenet121, resnet50, any timm CNN, or cxrnet.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Pretrained backbone weights (safetensors).")] = None,
+    input_size: Annotated[int | None, typer.Option(help="Side of the square that the network sees.")] = None,
+    head_epochs: Annotated[int | None, typer.Option(help="Epochs of the head on a frozen backbone.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of fine-tuning.")] = None,
+    unfreeze: Annotated[str | None, typer.Option(help="Last layers to fine-tune, or all.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of fine-tuning.")] = None,
+    balance: Annotated[str | None, typer.Option(help="none | class_weights | sampling.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Findings to tell apart, with commas.")] = None,
+    multi_label: Annotated[bool, typer.Option(help="All findings side by side (sigmoid head).")] = False,
+    split: Annotated[str, typer.Option(help="patient (60/20/20) | release (its own test list).")] = "patient",
+    seed: Annotated[int, typer.Option(help="Seed of split, weights and order.")] = 0,
+    device: Annotated[str, typer.Option(help="auto | cpu | cuda | mps.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="The card as JSON on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+) -> None:
+    """Train a classifier by transfer learning; interrupt it as you like, the same command goes on where it was."""
+    import yaml
+    from pydantic import ValidationError
+
+    from radproof import app
+    from radproof.training.recipe import TrainingRecipe
+
+    raw: dict[str, Any] = {"seed": seed}
+    if recipe is not None:
+        raw |= yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}
+    chosen = {
+        "architecture": architecture,
+        "weights": str(weights) if weights else None,
+        "input_size": input_size,
+        "head_epochs": head_epochs,
+        "epochs": epochs,
+        "unfreeze": int(unfreeze) if unfreeze and unfreeze.isdigit() else unfreeze,
+        "lr": lr,
+        "balance": balance,
+    }
+    raw |= {name: value for name, value in chosen.items() if value is not None}
+    try:
+        settled = TrainingRecipe.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadPlan(
+            f"recipe: {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first.get('input')!r}"
+        ) from None
+    with Bars(quiet=quiet) as bars:
+        manifest = app.open_path(
+            data,
+            progress=bars,
+            classes=tuple(classes.split(",")) if classes else None,
+            multi_label=multi_label,
+            split=split,
+            seed=seed,
+        )
+        card = app.train(manifest, settled, out, device=device, progress=bars)
+    if as_json:
+        print_json(card.model_dump(mode="json"))
+    else:
+        print_lines([f"{name}: {value}" for name, value in card.metrics.items()])
+        print_lines([f"Model: {out}"])

@@ -1,0 +1,74 @@
+"""The manifest round-trips, wherever its folder goes, and says what is wrong with a file that is none."""
+
+import shutil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from radproof.data.manifest import Manifest, Sample
+from radproof.errors import BadData, UnknownName
+
+texts = st.text(st.characters(blacklist_categories=["Cs"]), max_size=12)
+samples = st.builds(
+    Sample,
+    id=texts,
+    path=texts,
+    patient=texts,
+    labels=st.tuples(st.sampled_from(["Normal", "Pneumonia"])),
+    fold=st.sampled_from(["", "train", "validation", "test"]),
+    view=texts,
+    age=st.none() | st.integers(0, 120),
+    sex=texts,
+    sha256=texts,
+    size=st.integers(0, 2**40),
+    chain=st.lists(st.dictionaries(texts, st.integers() | texts, max_size=2), max_size=2).map(tuple),
+)
+
+
+@given(st.lists(samples, max_size=4))
+def test_round_trip(tmp_path_factory, made):
+    folder = tmp_path_factory.mktemp("m")
+    manifest = Manifest(
+        folder, ("Normal", "Pneumonia"), tuple(made), "softmax", {"kind": "folder", "left_out": {"a": 1}}
+    )
+    manifest.write(folder / "manifest.parquet")
+    assert Manifest.read(folder) == manifest
+
+
+def test_a_manifest_moves_with_its_folder(tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    Manifest(here, ("A",), (Sample("1", "x.png", "p", ("A",)),)).write(here / "manifest.parquet")
+    shutil.move(here, tmp_path / "there")
+    assert Manifest.read(tmp_path / "there").root == tmp_path / "there"
+
+
+def test_targets_of_both_heads(tmp_path):
+    rows = (Sample("1", "a", "p", ("B",)), Sample("2", "b", "q", ("A",)))
+    assert Manifest(tmp_path, ("A", "B"), rows).targets().tolist() == [1, 0]
+    many = (Sample("1", "a", "p", ("A", "B")), Sample("2", "b", "q", ()))
+    assert Manifest(tmp_path, ("A", "B"), many, "sigmoid").targets().tolist() == [[1, 1], [0, 0]]
+
+
+def test_the_fingerprint_sees_content_and_not_order(tmp_path):
+    a, b = Sample("1", "a", "p", ("A",), sha256="aa"), Sample("2", "b", "q", ("A",), sha256="bb")
+    first = Manifest(tmp_path, ("A",), (a, b))
+    assert first.fingerprint() == first.only((b, a)).fingerprint()
+    assert first.fingerprint() != first.only((a,)).fingerprint()
+
+
+def test_what_is_no_manifest_is_refused(tmp_path):
+    with pytest.raises(BadData, match="radproof data import"):
+        Manifest.read(tmp_path)
+    (tmp_path / "manifest.parquet").write_bytes(b"")
+    with pytest.raises(BadData, match="is not a radproof manifest"):
+        Manifest.read(tmp_path)
+
+
+def test_empty_and_unknown_folds_are_named(tmp_path):
+    manifest = Manifest(tmp_path, ("A",), (Sample("1", "a", "p", ("A",), fold="train"),))
+    with pytest.raises(BadData, match="test fold .* holds no image"):
+        manifest.fold("test")
+    with pytest.raises(UnknownName, match="known: train"):
+        manifest.fold("tset")
