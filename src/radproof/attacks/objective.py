@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an attacker climbs: the goal's loss, seen through the model. The one place where its gradient is taken."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from radproof.core.types import Classifier, Goal
+from radproof.errors import BadInput, BadModel
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Losses and gradients of a goal for N images, in pieces of the model's micro-batch.
+
+    Stacks of k views are copy-major, (k*N, C, H, W): row r shows image r modulo N. Losses are summed and never
+    averaged, so an image's gradient does not depend on its neighbours in the batch.
+    """
+
+    model: Classifier
+    goal: Goal
+
+    @property
+    def images(self) -> int:
+        """N, the images that the goal is about."""
+        return len(self.goal.y)
+
+    @property
+    def group(self) -> int:
+        """How many copies of all N images make one piece of work."""
+        return max(1, self.model.micro_batch // max(1, self.images))
+
+    def __getitem__(self, rows: Tensor) -> Self:
+        """The same for some of the images; rows are indices or a mask."""
+        return type(self)(self.model, self.goal[rows])
+
+    def gradient(self, z: Tensor) -> Tensor:
+        """d(sum of losses)/dz, shaped like z; a row with NaN or infinity in it becomes zero.
+
+        Zero leaves an image as it is; NaN would poison every later step. Raises BadModel where the model's answer
+        has no gradient.
+        """
+        pieces = [self._piece_gradient(piece, rows) for piece, rows in self._pieces(z)]
+        grad = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+        sound = grad.isfinite().flatten(1).all(1).view(-1, 1, 1, 1)
+        return torch.where(sound, grad, torch.zeros_like(grad))
+
+    def judge(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss (k*N,) and whether the goal is reached (k*N,), without gradient; a NaN loss counts as -infinity."""
+        losses: list[Tensor] = []
+        reached: list[Tensor] = []
+        with torch.no_grad():
+            for piece, rows in self._pieces(z):
+                logits, goal = _precise(self.model(piece)), self.goal[rows]
+                losses.append(goal.loss(logits).nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf))
+                reached.append(goal.reached(logits))
+        return torch.cat(losses), torch.cat(reached)
+
+    def loss(self, z: Tensor) -> Tensor:
+        """Per-image losses (k*N,), without gradient."""
+        return self.judge(z)[0]
+
+    def _pieces(self, z: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        if not self.images or not len(z) or len(z) % self.images:
+            raise BadInput(f"{len(z)} views were given for a goal of {self.images} images; expected a multiple of it")
+        size = max(1, self.model.micro_batch)
+        for start in range(0, len(z), size):
+            piece = z[start : start + size]
+            yield piece, torch.arange(start, start + len(piece), device=self.goal.y.device) % self.images
+
+    def _piece_gradient(self, piece: Tensor, rows: Tensor) -> Tensor:
+        leaf = piece.detach().requires_grad_()
+        with torch.enable_grad():
+            total = self.goal[rows].loss(_precise(self.model(leaf))).sum()
+        if not total.requires_grad:
+            raise _no_gradient()
+        (grad,) = torch.autograd.grad(total, leaf, allow_unused=True)
+        if grad is None:  # pyright: ignore[reportUnnecessaryComparison] - allow_unused returns None
+            raise _no_gradient()
+        return grad
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """Logits in float64: in float32 the cross-entropy of a confident answer is a flat zero past a margin of 17."""
+    return logits.float() if logits.device.type == "mps" else logits.double()
+
+
+def _no_gradient() -> BadModel:
+    return BadModel(
+        "the model's answer has no gradient with respect to its input, which this attack climbs; use the attack "
+        "'square', which needs none, or make the images on a differentiable surrogate model"
+    )

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The smallest budget that fools each image: a white-box search, in float and as stored on whole grey levels.
+
+All images of a batch are searched together, each with its own budget, and every attempt starts from the perturbation
+found at the last larger budget. So these numbers answer one question only; curves over budgets come from cold runs.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from radproof.attacks.ascent import Ascent, Momentum
+from radproof.attacks.balls import Linf
+from radproof.attacks.objective import Objective
+from radproof.attacks.pgd import OVERSHOOT
+from radproof.core.types import Classifier, Goal
+from radproof.errors import BadPlan
+
+Store = Callable[[Tensor, Tensor, float], Tensor]
+"""(adversarial, original, eps) -> the adversarial as it is read back from a file: rounded, within eps, in [0, 1]."""
+
+
+def smallest_budgets(
+    model: Classifier,
+    x: Tensor,
+    goal: Goal,
+    *,
+    most: float,
+    steps: int,
+    rounds: int,
+    bits: int,
+    rng: Generator,
+    store: Store | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Smallest L-infinity budgets (N,) in float, then as stored with `bits` bits, and the float adversarials.
+
+    Budgets are float64 in [0, 1] pixel units: 0 for images that reach the goal untouched, NaN for those that PGD does
+    not fool at `most` (these come back unchanged). They are upper bounds: a better attack might need less. Stored
+    budgets are whole grey levels E / (2**bits - 1), judged on what `store` gives back; without `store` all are NaN.
+    Give a model that computes in float32. Raises BadPlan for parameters out of range.
+    """
+    _check(most, steps, rounds, bits)
+    search = _Search(model, goal, steps, rounds, rng)
+    x = x.detach()
+    budget = torch.full((len(x),), torch.nan, dtype=torch.float64, device=x.device)
+    if not len(x):
+        return budget, budget.clone(), x.clone()
+    already = Objective(model, goal).judge(x)[1]
+    budget[already] = 0.0
+    adversarial = x.clone()
+    rows = (~already).nonzero().flatten()
+    if len(rows):
+        budget[rows], adversarial[rows] = search.in_float(rows, x[rows], most)
+    stored = torch.where(already, 0.0, torch.nan).to(budget)
+    rows = (budget > 0).nonzero().flatten()
+    if store is not None and len(rows):
+        delta = adversarial[rows] - x[rows]
+        stored[rows] = search.as_stored(rows, x[rows], delta, budget[rows], most, 2**bits - 1, store)
+    return budget, stored, adversarial
+
+
+@dataclass(frozen=True)
+class _Search:
+    model: Classifier
+    goal: Goal
+    steps: int
+    rounds: int
+    rng: Generator
+
+    def objective(self, rows: Tensor) -> Objective:
+        return Objective(self.model, self.goal[rows])
+
+    def climb(self, rows: Tensor, x: Tensor, delta: Tensor, eps: Tensor, *, stop: bool) -> Tensor:
+        """PGD with a budget for each image, from delta on."""
+        ball = Linf(eps.to(x))
+        ascent = Ascent(
+            ball, rule=Momentum(0.0), steps=self.steps, stride=OVERSHOOT / self.steps, stop_when_fooled=stop
+        )
+        start = torch.clamp(ball.project(delta), -x, 1 - x)
+        return ascent.climb(self.objective(rows), x, start, self.rng)
+
+    def in_float(self, rows: Tensor, x: Tensor, most: float) -> tuple[Tensor, Tensor]:
+        """Bisect in the logarithm; a budget found is lowered at once to what its perturbation really uses."""
+        high = torch.full((len(x),), most, dtype=torch.float64, device=x.device)
+        low = torch.zeros_like(high)
+        delta = self.climb(rows, x, Linf(most).start(x, self.rng), high, stop=True)
+        fooled = self.objective(rows).judge(x + delta)[1]
+        high = torch.where(fooled, _used(delta, high), torch.nan)
+        found = torch.where(fooled.view(-1, 1, 1, 1), x + delta, x)
+        for _ in range(self.rounds):
+            live = fooled.nonzero().flatten()
+            if not len(live):
+                break
+            middle = torch.where(low[live] > 0, (low[live] * high[live]).sqrt(), high[live] / 4)
+            warm = (found[live] - x[live]) * (middle / high[live]).to(x).view(-1, 1, 1, 1)
+            delta = self.climb(rows[live], x[live], warm, middle, stop=True)
+            hit = self.objective(rows[live]).judge(x[live] + delta)[1]
+            found[live[hit]] = x[live[hit]] + delta[hit]
+            high[live[hit]] = _used(delta, middle)[hit]
+            low[live[~hit]] = middle[~hit]
+        return high, found
+
+    def as_stored(
+        self, rows: Tensor, x: Tensor, delta: Tensor, budget: Tensor, most: float, levels: int, store: Store
+    ) -> Tensor:
+        """Whole grey levels: first the float budget rounded up, then the most, then bisection between the two."""
+        top = torch.full_like(budget, math.floor(most * levels + 1e-6))
+        low = torch.minimum((budget * levels - 1e-6).ceil().clamp_min(1), top)
+        high = torch.full_like(budget, torch.nan)
+        self._attempt(rows, x, delta, low, high, levels, store)
+        self._attempt(rows, x, delta, top, high, levels, store)
+        for _ in range(self.rounds):
+            middle = (low * high).sqrt().round()
+            middle = torch.minimum(torch.maximum(middle, low + 1), high - 1)
+            middle = torch.where(middle > low, middle, torch.nan)
+            if middle.isnan().all():
+                break
+            hit = self._attempt(rows, x, delta, middle, high, levels, store)
+            low = torch.where(middle.isnan() | hit, low, middle)
+        return high / levels
+
+    def _attempt(
+        self, rows: Tensor, x: Tensor, delta: Tensor, tried: Tensor, high: Tensor, levels: int, store: Store
+    ) -> Tensor:
+        """Attack at `tried` grey levels, store, read back, judge; lowers `high` in place where it fools. (N,) bool."""
+        hit = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        live = (~tried.isnan() & ~(tried >= high)).nonzero().flatten()
+        if not len(live):
+            return hit
+        eps = tried[live] / levels
+        here = x[live]
+        moved = here + self.climb(rows[live], here, delta[live], eps, stop=False)
+        read = torch.empty_like(here)
+        for level in tried[live].unique():
+            same = tried[live] == level
+            read[same] = store(moved[same], here[same], float(level) / levels).to(here)
+        hit[live] = self.objective(rows[live]).judge(read)[1]
+        high[hit] = tried[hit]
+        return hit
+
+
+def _used(delta: Tensor, allowed: Tensor) -> Tensor:
+    """The budget that a perturbation uses, never more than it was allowed."""
+    return torch.minimum(delta.abs().amax(dim=(1, 2, 3)).to(allowed), allowed)
+
+
+def _check(most: float, steps: int, rounds: int, bits: int) -> None:
+    if not 0 < most <= 1:
+        raise BadPlan(f"most is {most!r}, expected a budget above 0 and at most 1, such as 16/255")
+    if steps < 1 or rounds < 1:
+        raise BadPlan(f"steps and rounds are {steps} and {rounds}, expected at least 1 of each")
+    if not 1 <= bits <= 16:
+        raise BadPlan(f"bits is {bits}, expected the stored depth, from 1 to 16")
+    if math.floor(most * (2**bits - 1) + 1e-6) < 1:
+        raise BadPlan(f"most is {most:g}, less than one grey level of {bits}-bit images; raise it")
