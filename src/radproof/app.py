@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from radproof.assess import run as assessment
-from radproof.assess.material import load_batch, training_facts
+from radproof.assess.material import load_batch, open_manifest, training_facts
 from radproof.assess.parts import settle_all
-from radproof.assess.plan import Part, Plan
+from radproof.assess.plan import DataPlan, Part, Plan, checked
 from radproof.assess.result import Result
 from radproof.core.device import resolve
 from radproof.core.files import sha256_file
@@ -19,9 +19,8 @@ from radproof.core.progress import SILENT, Progress
 from radproof.core.rng import generator
 from radproof.data.audit import Audit
 from radproof.data.audit import audit as audit_manifest
-from radproof.data.load import load_images, partition, shapes
+from radproof.data.load import grids, load_images, partition
 from radproof.data.manifest import NAME, Manifest, Sample
-from radproof.data.sources import open_data
 from radproof.data.storage import quantise, write_png
 from radproof.defenses import defense
 from radproof.detectors import detector
@@ -45,11 +44,11 @@ def kind_of(path: Path) -> str:
 
 
 def open_path(path: Path, *, cache: Path | None = None, progress: Progress = SILENT, **how: Any) -> Manifest:
-    """Open any data set by its path; `how` as in data.sources.open_data."""
-    settings = {"classes": None, "multi_label": False, "split": "patient", "size": None, "count": None, "seed": 0}
-    return open_data(
-        kind_of(path), path, **{**settings, "balance": (), **how}, cache=cache or path / ".cache", progress=progress
-    )
+    """Open any data set by its path; `how` are keys of a plan's data section. `cache` is needed to resize."""
+    data = checked(DataPlan, {"kind": kind_of(path), "path": str(path), **how}, "data")
+    if data.size is not None and cache is None:
+        raise BadInput("resizing writes images; give a folder for them")
+    return open_manifest(data, cache or path, progress)
 
 
 def assess(
@@ -79,16 +78,16 @@ def defend(source: Path, defenses: Sequence[str], out: Path, *, seed: int = 0, p
     _empty(out)
     parts = settle_all([Part(name=name) for name in defenses], defense, "published")
     chosen = [part.make() for part in parts.values()]
-    sizes = shapes(manifest.samples, manifest.root)
+    stored = grids(manifest.samples, manifest.root)
     progress.start("defend", len(manifest))
     made: list[Sample] = []
-    for number, rows in enumerate(partition(sizes, BATCH)):
+    for number, rows in enumerate(partition(stored, BATCH)):
         samples = [manifest.samples[row] for row in rows]
         x = load_batch(manifest, samples, torch.device("cpu"))
         cleaned = x
         for part in chosen:
             cleaned = part(cleaned, rng=generator(seed, "defend", number))
-        bits = sizes[rows[0]].bits
+        bits = stored[rows[0]][-1]
         for sample, image in zip(samples, quantise(cleaned, x, eps=1.0, norm="visible", bits=bits), strict=True):
             steps = tuple({"step": "defense", "name": p.recipe.name, "params": p.params} for p in parts.values())
             made.append(_written(out, sample, image.numpy(), bits, steps))
@@ -137,7 +136,7 @@ def detect(
         threshold = calibrate(
             fitted.score(_whole(usual.fold("validation"), where)), false_positive_rate=false_positive_rate
         )
-        for rows in partition(shapes(judged.samples, judged.root), BATCH):
+        for rows in partition(grids(judged.samples, judged.root), BATCH):
             samples = [judged.samples[row] for row in rows]
             for sample, score in zip(samples, fitted.score(load_batch(judged, samples, where)).tolist(), strict=True):
                 flagged = None if threshold.value is None else score > threshold.value
@@ -157,12 +156,12 @@ def train(
 ) -> ModelCard:
     """Train on the training fold, choose and calibrate on the validation fold; the model's folder is `out`."""
     folds = {name: manifest.fold(name) for name in ("train", "validation")}
-    loaded = {name: load_images(fold.samples, fold.root).images for name, fold in folds.items()}
+    loaded = {name: list(load_images(fold.samples, fold.root).images) for name, fold in folds.items()}
     trained = train_model(
         recipe,
-        [torch.as_tensor(image) for image in loaded["train"]],
+        loaded["train"],
         torch.as_tensor(folds["train"].targets()),
-        [torch.as_tensor(image) for image in loaded["validation"]],
+        loaded["validation"],
         torch.as_tensor(folds["validation"].targets()),
         labels=manifest.labels,
         head=manifest.head,
@@ -197,7 +196,7 @@ def _empty(out: Path) -> None:
 
 
 def _whole(manifest: Manifest, device: torch.device) -> torch.Tensor:
-    sizes = {(shape.channels, shape.height, shape.width) for shape in shapes(manifest.samples, manifest.root)}
+    sizes = {grid[:3] for grid in grids(manifest.samples, manifest.root)}
     if len(sizes) > 1:
         raise BadData(
             f"detectors are fitted on images of one size; {manifest.describe()} has {len(sizes)} sizes: "

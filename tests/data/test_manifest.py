@@ -68,7 +68,7 @@ def test_what_is_no_manifest_is_refused(tmp_path):
 
 def test_empty_and_unknown_folds_are_named(tmp_path):
     manifest = Manifest(tmp_path, ("A",), (Sample("1", "a", "p", ("A",), fold="train"),))
-    with pytest.raises(BadData, match="test fold .* holds no image"):
+    with pytest.raises(BadData, match=r"test fold .* holds no image"):
         manifest.fold("test")
     with pytest.raises(UnknownName, match="known: train"):
         manifest.fold("tset")

@@ -125,7 +125,8 @@ def rightness(logits: Floats, y: NDArray[Any], head: Head) -> tuple[Bools, Float
     p = probabilities(logits, head)
     if head == "softmax":
         return answers(logits, head) == y, p[np.arange(len(y)), y]
-    return (answers(logits, head) == (y > 0.5)).all(axis=1), np.where(y > 0.5, p, 1 - p).mean(axis=1)
+    agree: Bools = answers(logits, head) == (y > 0.5)
+    return np.all(agree, axis=1), np.where(y > 0.5, p, 1 - p).mean(axis=1)
 
 
 def _reached(material: Material, job: Job, logits: Floats, rows: NDArray[np.int64]) -> Bools:
@@ -148,11 +149,11 @@ def worst(group: Sequence[Answered], *, column: Column, key: str) -> Answered:
         column=column,
         rows=first.rows,
         logits=np.stack([a.logits for a in group])[pick, images],
-        right=np.stack([a.right for a in group]).all(axis=0),
+        right=np.array(np.all([a.right for a in group], axis=0)),
         confidence=confidence[pick, images],
         clean_right=first.clean_right,
         clean_confidence=first.clean_confidence,
-        reached=reached.any(axis=0),
+        reached=np.array(np.any(reached, axis=0)),
         forwards=sum(a.forwards for a in group),
         backwards=sum(a.backwards for a in group),
         seconds=sum(a.seconds for a in group),

@@ -13,18 +13,19 @@ from radproof.assess.result import Smallest
 from radproof.assess.summary import Measurer
 from radproof.assess.workspace import Arrays, Workspace
 from radproof.attacks import attack
-from radproof.attacks.metered import Metered
+from radproof.attacks.metered import Metered, Precision
 from radproof.attacks.smallest import smallest_budgets
 from radproof.core.goals import goal as make_goal
 from radproof.core.progress import Progress
 from radproof.core.records import Estimate
+from radproof.core.types import Goal
 from radproof.data.storage import quantise, to_unit_tensor
 
 HUGE, HUGE_STEPS, HUGE_BATCHES = 0.5, 20, 2
 Probe = Callable[[Tensor, list[int], torch.Generator], Arrays]
 
 
-def run_checks(material: Material, space: Workspace, precision: str, progress: Progress) -> None:
+def run_checks(material: Material, space: Workspace, precision: Precision, progress: Progress) -> None:
     """Every probe that the plan asks for; finished batches are not done again."""
     probes = list(_probes(material, precision))
     progress.start("checks", sum(len(batches) for _, batches, _ in probes))
@@ -37,7 +38,7 @@ def run_checks(material: Material, space: Workspace, precision: str, progress: P
             progress.advance("checks")
 
 
-def _probes(material: Material, precision: str) -> Iterator[tuple[str, range, Probe]]:
+def _probes(material: Material, precision: Precision) -> Iterator[tuple[str, range, Probe]]:
     plan, everything = material.plan, range(len(material.batches))
 
     def noise_of(eps: float) -> Probe:
@@ -75,7 +76,7 @@ def _huge(material: Material, x: Tensor, rows: list[int], rng: torch.Generator) 
     return {"logits": _logits(material, part(material.model, x, _goal(material, rows), rng=rng))}
 
 
-def _least(material: Material, x: Tensor, rows: list[int], rng: torch.Generator, precision: str) -> Arrays:
+def _least(material: Material, x: Tensor, rows: list[int], rng: torch.Generator, precision: Precision) -> Arrays:
     plan = material.plan.smallest
     assert plan is not None
     meter = Metered(material.model, micro_batch=material.plan.micro_batch, precision=precision)
@@ -101,7 +102,7 @@ def _as_stored(material: Material, adversarial: Tensor, original: Tensor, eps: f
     return to_unit_tensor(ints, material.bits).to(original.device)
 
 
-def _goal(material: Material, rows: list[int]):
+def _goal(material: Material, rows: list[int]) -> Goal:
     return make_goal("misclassify", material.y[rows], material.manifest.labels, material.manifest.head)
 
 

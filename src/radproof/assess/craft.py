@@ -12,13 +12,15 @@ from torch import Tensor
 
 from radproof.assess.jobs import Job
 from radproof.assess.material import Material, batch_generator, bindings, scorers
+from radproof.assess.parts import Settled
 from radproof.assess.workspace import Arrays
-from radproof.attacks.metered import Metered
+from radproof.attacks.balls import l2_radius
+from radproof.attacks.metered import Metered, Precision
 from radproof.core.files import sha256_file
 from radproof.core.goals import goal as make_goal
 from radproof.core.goals import scope
-from radproof.core.types import Classifier
-from radproof.data.storage import quantise, read_png, to_unit_tensor, write_png
+from radproof.core.types import Attack, Classifier
+from radproof.data.storage import Norm, quantise, read_png, to_unit_tensor, write_png
 from radproof.defenses.defended import Defended
 from radproof.detectors.paired_check import paired_check
 from radproof.errors import BadImage
@@ -46,7 +48,9 @@ class Made:
 Replay = Mapping[str, Mapping[str, str]]  # job key -> sample id -> file
 
 
-def run_batch(material: Material, job: Job, batch: int, root: Path, precision: str, replay: Replay | None) -> Arrays:
+def run_batch(
+    material: Material, job: Job, batch: int, root: Path, precision: Precision, replay: Replay | None
+) -> Arrays:
     """Make and score one batch of a job; nothing of it is kept before the caller saves what this returns."""
     rows = _in_scope(material, job, material.batches[batch])
     if not rows:
@@ -70,7 +74,7 @@ def _in_scope(material: Material, job: Job, rows: tuple[int, ...]) -> list[int]:
 
 
 def _crafted(
-    material: Material, job: Job, batch: int, rows: list[int], precision: str
+    material: Material, job: Job, batch: int, rows: list[int], precision: Precision
 ) -> tuple[Tensor, Tensor, Metered | None, float]:
     """(original, attacked, meter, seconds). Out of memory halves the micro-batch and starts the batch again."""
     x = material.images(rows)
@@ -84,17 +88,17 @@ def _crafted(
                 return x, part.make()(x, rng=rng), None, time.perf_counter() - began
             meter = Metered(attacked_model(material, job), micro_batch=micro_batch, precision=precision)
             goal = make_goal(job.goal, material.y[rows], material.manifest.labels, material.manifest.head)
-            return x, _attack(material, job)(meter, x, goal, rng=rng), meter, time.perf_counter() - began
+            part = _recipe(material, job)
+            attack = part.make(eps=job.eps, **bindings(material, list(part.recipe.needs)))
+            return x, attack(meter, x, goal, rng=rng), meter, time.perf_counter() - began
         except (torch.OutOfMemoryError, MemoryError):
             if micro_batch == 1:
                 raise
             micro_batch //= 2
 
 
-def _attack(material: Material, job: Job):
-    attacks = material.parts.adaptive if job.on in material.defenses else material.parts.attacks
-    part = attacks[job.label]
-    return part.make(eps=job.eps, **bindings(material, list(part.recipe.needs)))
+def _recipe(material: Material, job: Job) -> Settled[Attack]:
+    return (material.parts.adaptive if job.on in material.defenses else material.parts.attacks)[job.label]
 
 
 def attacked_model(material: Material, job: Job) -> Classifier:
@@ -110,8 +114,10 @@ def attacked_model(material: Material, job: Job) -> Classifier:
 def _stored(
     material: Material, job: Job, rows: list[int], root: Path, x: Tensor, loose: Tensor, meter: Metered | None, s: float
 ) -> Made:
-    norm = "visible" if job.kind == "corruption" else _norm(material, job)
-    ints = quantise(loose, x, eps=job.eps, norm=norm, bits=material.bits)
+    norm = _norm(material, job)
+    # An L2 budget is given as the L-infinity budget of equal root mean square.
+    eps = l2_radius(job.eps, x.shape[1:]) if norm == "l2" else job.eps
+    ints = quantise(loose, x, eps=eps, norm=norm, bits=material.bits)
     files = [f"{IMAGES}/{job.key}/{material.test.samples[row].id}.png" for row in rows]
     for image, file in zip(ints.cpu().numpy(), files, strict=True):
         write_png(root / file, image, material.bits)
@@ -129,14 +135,15 @@ def _stored(
     )
 
 
-def _norm(material: Material, job: Job):
-    attacks = material.parts.adaptive if job.on in material.defenses else material.parts.attacks
-    return attacks[job.label].recipe.threat
+def _norm(material: Material, job: Job) -> Norm:
+    threat = "visible" if job.kind == "corruption" else _recipe(material, job).recipe.threat
+    return "l2" if threat == "l2" else "linf" if threat == "linf" else "visible"
 
 
 def _read(files: list[str], root: Path, material: Material) -> Tensor:
     """What is on disk is what counts."""
-    ints = torch.stack([torch.as_tensor(read_png(root / file)) for file in files])
+    channels = material.images([0]).shape[1]
+    ints = torch.stack([read_png(root / file, channels=channels) for file in files])
     return to_unit_tensor(ints, material.bits).to(material.device)
 
 

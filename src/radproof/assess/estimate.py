@@ -8,12 +8,12 @@ import torch
 
 from radproof.assess.jobs import Job, gradients
 from radproof.assess.material import Material
-from radproof.attacks.metered import Metered
+from radproof.attacks.metered import Metered, Precision
 from radproof.attacks.objective import Objective
 from radproof.core.goals import goal as make_goal
 
 
-def estimate_cost(material: Material, jobs: Sequence[Job], precision: str) -> str:
+def estimate_cost(material: Material, jobs: Sequence[Job], precision: Precision) -> str:
     """'27,600 gradients and 6,200 further passes for 60 images: about 3 minutes', timed on one micro-batch."""
     n = len(material.test)
     passes = [gradients(job, material.parts) for job in jobs]
@@ -26,7 +26,7 @@ def estimate_cost(material: Material, jobs: Sequence[Job], precision: str) -> st
     )
 
 
-def _seconds_per_gradient(material: Material, precision: str) -> float:
+def _seconds_per_gradient(material: Material, precision: Precision) -> float:
     """Per image, from the second of two passes over one micro-batch."""
     rows = list(material.batches[0])[: material.plan.micro_batch]
     x = material.images(rows)

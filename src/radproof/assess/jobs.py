@@ -2,7 +2,7 @@
 """The work of a plan as a list: which images are made, on which model, for which goal, and who scores them."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ class Job:
 
     @property
     def budget(self) -> str:
+        """'4/255', or '' for none."""
         return show_fraction(self.eps) if self.eps else ""
 
     @property
@@ -105,6 +106,3 @@ def gradients(job: Job, parts: Parts) -> tuple[float, float]:
 
 def _without_eps(params: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in params.items() if key != "eps"}
-
-
-Scope = Callable[[str], Any]

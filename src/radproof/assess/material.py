@@ -12,18 +12,18 @@ from torch import Tensor
 
 from radproof.assess.jobs import Parts
 from radproof.assess.parts import settle_all
-from radproof.assess.plan import Plan
+from radproof.assess.plan import DataPlan, Plan
 from radproof.attacks import attack, corruption
 from radproof.attacks.pool import Pool
 from radproof.core.goals import goal as make_goal
 from radproof.core.progress import Progress
 from radproof.core.rng import generator
 from radproof.core.types import Defense, FittedDetector
-from radproof.data.load import load_images, partition, shapes
+from radproof.data.load import grids, load_images, partition
 from radproof.data.manifest import Manifest, Sample
 from radproof.data.sources import open_data
-from radproof.data.splits import take
 from radproof.data.storage import check_budget
+from radproof.data.subsets import take
 from radproof.defenses import defense
 from radproof.detectors import detector
 from radproof.detectors.calibrate import Threshold, calibrate
@@ -65,8 +65,7 @@ class Material:
 
 def load_batch(manifest: Manifest, samples: Sequence[Sample], device: torch.device) -> Tensor:
     """Images of one size as a batch."""
-    loaded = load_images(samples, manifest.root)
-    return torch.stack([torch.as_tensor(image) for image in loaded.images]).to(device)
+    return torch.stack(load_images(samples, manifest.root).images).to(device)
 
 
 def check_parts(plan: Plan) -> Parts:
@@ -79,9 +78,8 @@ def check_parts(plan: Plan) -> Parts:
     )
 
 
-def open_manifest(plan: Plan, cache: Path, progress: Progress) -> Manifest:
-    """The plan's data set, split."""
-    data = plan.data
+def open_manifest(data: DataPlan, cache: Path, progress: Progress) -> Manifest:
+    """The data set, split."""
     return open_data(
         data.kind,
         None if data.path is None else Path(data.path),
@@ -99,10 +97,10 @@ def open_manifest(plan: Plan, cache: Path, progress: Progress) -> Manifest:
 
 def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, progress: Progress) -> Material:
     """Open data and model (training it first where the plan says so); raises BadInput for what cannot be used."""
-    manifest = open_manifest(plan, root / "data", progress)
+    manifest = open_manifest(plan.data, root / "data", progress)
     test = _chosen(plan, manifest)
-    sizes = shapes(test.samples, test.root)
-    bits = _depth(plan, {shape.bits for shape in sizes})
+    stored = grids(test.samples, test.root, progress=progress)
+    bits = _depth(plan, {grid[-1] for grid in stored})
     for eps in plan.budgets:
         check_budget(eps, bits)
     y = torch.as_tensor(test.targets()).to(device)
@@ -116,7 +114,7 @@ def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, pr
         manifest=manifest,
         test=test,
         bits=bits,
-        batches=partition(sizes, plan.batch),
+        batches=partition(stored, plan.batch),
         y=y,
         device=device,
         model=model,
@@ -228,8 +226,7 @@ def training_facts(manifest: Manifest) -> dict[str, object]:
 
 
 def _tensors(manifest: Manifest) -> tuple[list[Tensor], Tensor]:
-    loaded = load_images(manifest.samples, manifest.root)
-    return [torch.as_tensor(image) for image in loaded.images], torch.as_tensor(manifest.targets())
+    return list(load_images(manifest.samples, manifest.root).images), torch.as_tensor(manifest.targets())
 
 
 def _surrogate(material: Material) -> None:

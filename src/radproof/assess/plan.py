@@ -2,7 +2,7 @@
 """What an assessment is to do: frozen, strict, and hashed, so that a result names exactly what made it."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
@@ -13,6 +13,8 @@ from radproof.core.records import Record, digest
 from radproof.core.registry import split_name
 from radproof.errors import BadPlan
 from radproof.training.recipe import TrainingRecipe
+
+R = TypeVar("R", bound=Record)
 
 
 class Part(Record):
@@ -130,11 +132,15 @@ def read_plan(path: Path) -> Plan:
 
 def make_plan(raw: dict[str, Any], *, base: Path) -> Plan:
     """Check a plan given as a mapping; paths in it are relative to `base`."""
+    return _anchored(checked(Plan, raw, "plan"), base)
+
+
+def checked(record: type[R], raw: dict[str, Any], what: str) -> R:
+    """The record, or BadPlan naming the key, what was given and what was expected."""
     try:
-        plan = Plan.model_validate(raw)
+        return record.model_validate(raw)
     except ValidationError as error:
-        raise BadPlan(_explain(error)) from None
-    return _anchored(plan, base)
+        raise BadPlan(_explain(error, record, what)) from None
 
 
 def _anchored(plan: Plan, base: Path) -> Plan:
@@ -155,17 +161,16 @@ def _anchored(plan: Plan, base: Path) -> Plan:
     )
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, record: type[Record], what: str) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        owner: Any = Plan
+        sections = {"data": DataPlan, "model": ModelPlan, "train": TrainingRecipe, "smallest": SmallestPlan}
+        owner = record
         for part in first["loc"][:-1]:
-            owner = {"data": DataPlan, "model": ModelPlan, "train": TrainingRecipe, "smallest": SmallestPlan}.get(
-                str(part), owner
-            )
-        return f"the plan has no key {where!r}{nearest(str(first['loc'][-1]), owner.model_fields)}"
-    return f"plan: {where}: {first['msg']}, got {first.get('input')!r}"
+            owner = sections.get(str(part), owner)
+        return f"the {what} has no key {where!r}{nearest(str(first['loc'][-1]), owner.model_fields)}"
+    return f"{what}: {where}: {first['msg']}, got {first.get('input')!r}"
 
 
 def variant_of(part: Part) -> tuple[str, str | None]:

@@ -28,7 +28,7 @@ from radproof.assess.result import Result, Timing
 from radproof.assess.summary import Measurer, cell_key
 from radproof.assess.verdict import verdict
 from radproof.assess.workspace import Workspace, open_workspace
-from radproof.attacks.metered import choose_precision
+from radproof.attacks.metered import Precision, choose_precision
 from radproof.core.device import fingerprint, resolve
 from radproof.core.files import atomic, write_text
 from radproof.core.goals import goal as make_goal
@@ -125,7 +125,7 @@ def _preflight(material: Material) -> Sequence[Doubt]:
     )
 
 
-def _precision(space: Workspace, material: Material, jobs: Sequence[Job]) -> str:
+def _precision(space: Workspace, material: Material, jobs: Sequence[Job]) -> Precision:
     """Decided once per run, on the first batch."""
     rows = list(material.batches[0])
     goal = make_goal("misclassify", material.y[rows], material.manifest.labels, material.manifest.head)
@@ -134,7 +134,9 @@ def _precision(space: Workspace, material: Material, jobs: Sequence[Job]) -> str
         return choose_precision(material.model, material.images(rows), goal, material.plan.precision)
 
     needed = any(job.kind == "attack" for job in jobs)
-    return str(space.remember("precision", {"precision": decide() if needed else "fp32"})["precision"])
+    known = space.recall("precision")
+    found = known or space.remember("precision", {"precision": decide() if needed else "fp32"})
+    return "bf16" if found["precision"] == "bf16" else "fp32"
 
 
 def _jobs(material: Material, replay: Path | None) -> tuple[list[Job], dict[str, dict[str, str]] | None]:
@@ -159,7 +161,7 @@ def _run_jobs(
     space: Workspace,
     material: Material,
     jobs: Sequence[Job],
-    precision: str,
+    precision: Precision,
     replay: Mapping[str, Mapping[str, str]] | None,
     progress: Progress,
 ) -> None:

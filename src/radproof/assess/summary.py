@@ -56,7 +56,7 @@ class Measurer:
         mean = self.resampler(a.rows).mean
         attacked = a.job.kind == "attack"
         changed = a.job.kind != "clean"
-        measured = {name: _finite_mean(mean, values) for name, values in a.measures.items()}
+        measured = {name: _finite_mean(self.resampler(a.rows), values) for name, values in a.measures.items()}
         return Cell(
             key=cell_key(a),
             column=a.column,
@@ -99,6 +99,6 @@ def cell_key(a: Answered) -> str:
     return " | ".join(word for word in words if word)
 
 
-def _finite_mean(mean, values: Floats) -> Estimate:
+def _finite_mean(resampler: Resampler, values: Floats) -> Estimate:
     there: Bools = np.isfinite(values)
-    return mean(np.where(there, values, 0.0), there, proportion=False)
+    return resampler.mean(np.where(there, values, 0.0), there, proportion=False)

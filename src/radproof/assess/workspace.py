@@ -12,7 +12,7 @@ runs/NAME/
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,12 +48,17 @@ class Workspace:
         with np.load(self._batch(job, batch), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
 
+    def recall(self, name: str) -> dict[str, Any] | None:
+        """Facts written in an earlier start, or None."""
+        path = self.work / f"{name}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
     def remember(self, name: str, facts: dict[str, Any]) -> dict[str, Any]:
         """Write facts on the first start and return them on every later one, so that decisions stay."""
-        path = self.work / f"{name}.json"
-        if not path.is_file():
-            write_text(path, canonical_json(facts))
-        return json.loads(path.read_text(encoding="utf-8"))
+        known = self.recall(name)
+        if known is None:
+            write_text(self.work / f"{name}.json", canonical_json(facts))
+        return json.loads(canonical_json(facts)) if known is None else known
 
     def insist(self, name: str, facts: dict[str, Any]) -> None:
         """Refuse to go on when what the batches were made from has changed since."""
@@ -70,7 +75,7 @@ class Workspace:
 
 
 @contextmanager
-def open_workspace(root: Path, plan: Plan, *, overwrite: bool = False) -> Iterator[Workspace]:
+def open_workspace(root: Path, plan: Plan, *, overwrite: bool = False) -> Generator[Workspace]:
     """Open the run's folder for one process: new, or to go on where it was.
 
     Raises BadPlan when the folder belongs to another plan, BadInput when another process is at work in it or it

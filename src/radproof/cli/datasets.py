@@ -80,21 +80,11 @@ def phantoms(
     quiet: Quiet = False,
 ) -> None:
     """Draw chest X-ray phantoms in three classes: for demos and tests, never for claims about patients."""
-    from radproof.data.sources import open_data
+    from radproof.assess.material import open_manifest
+    from radproof.assess.plan import DataPlan
 
     with Bars(quiet=quiet) as bars:
-        manifest = open_data(
-            "phantom",
-            None,
-            classes=None,
-            multi_label=False,
-            split="patient",
-            size=size,
-            count=count,
-            seed=seed,
-            balance=(),
-            cache=out,
-            progress=bars,
-        )
+        data = DataPlan(kind="phantom", size=size, count=count, seed=seed)
+        manifest = open_manifest(data, out, bars)
     manifest.write(out / "manifest.parquet")
     print_lines([f"{manifest.describe()} in {out}"])

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from radproof.cli.console import Bars, print_json, print_lines
-from radproof.errors import BadPlan
 
 
 def add_to(app: typer.Typer) -> None:
@@ -37,9 +36,9 @@ def train(
 ) -> None:
     """Train a classifier by transfer learning; interrupt it as you like, the same command goes on where it was."""
     import yaml
-    from pydantic import ValidationError
 
     from radproof import app
+    from radproof.assess.plan import checked
     from radproof.training.recipe import TrainingRecipe
 
     raw: dict[str, Any] = {"seed": seed}
@@ -56,13 +55,7 @@ def train(
         "balance": balance,
     }
     raw |= {name: value for name, value in chosen.items() if value is not None}
-    try:
-        settled = TrainingRecipe.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BadPlan(
-            f"recipe: {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first.get('input')!r}"
-        ) from None
+    settled = checked(TrainingRecipe, raw, "recipe")
     with Bars(quiet=quiet) as bars:
         manifest = app.open_path(
             data,

@@ -120,16 +120,20 @@ class Manifest:
         try:
             table = pq.read_table(file)
             about = json.loads((table.schema.metadata or {})[KEY])
-            samples = tuple(
-                Sample(**{**row, "labels": tuple(row["labels"]), "chain": tuple(json.loads(row["chain"]))})
-                for row in table.to_pylist()
-            )
+            rows: list[dict[str, Any]] = table.to_pylist()
+            samples = tuple(_sample(row) for row in rows)
             root = file.parent if about["root"] == "." else Path(about["root"])
             return Manifest(root, tuple(about["labels"]), samples, about["head"], about["source"])
         except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
             raise BadData(
                 f"{file.name} is not a radproof manifest ({type(error).__name__}); make one with `radproof data import`"
             ) from None
+
+
+def _sample(row: dict[str, Any]) -> Sample:
+    fields = dict(row)
+    fields["labels"], fields["chain"] = tuple(row["labels"]), tuple(json.loads(row["chain"]))
+    return Sample(**fields)
 
 
 _SCHEMA = pa.schema(
