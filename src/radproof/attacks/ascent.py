@@ -20,7 +20,9 @@ from radproof.errors import BadPlan
 class Rule(Protocol):
     """Turns a stream of gradients into a stream of directions. The state belongs to the caller."""
 
-    def update(self, velocity: Tensor, grad: Tensor) -> Tensor: ...
+    def update(self, velocity: Tensor, grad: Tensor) -> Tensor:
+        """The new direction, from the last one and a gradient, all (N, C, H, W)."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,21 @@ class Ball(Protocol):
         """A number, or (N, 1, 1, 1)."""
         ...
 
-    def of(self, rows: Tensor) -> Self: ...  # the ball of some of the images
-    def start(self, x: Tensor, rng: Generator) -> Tensor: ...  # a random perturbation
-    def steepest(self, direction: Tensor) -> Tensor: ...  # the step of length one that gains most
-    def project(self, delta: Tensor) -> Tensor: ...
+    def of(self, rows: Tensor) -> Self:
+        """The ball of some of the images."""
+        ...
+
+    def start(self, x: Tensor, rng: Generator) -> Tensor:
+        """A random perturbation within the ball."""
+        ...
+
+    def steepest(self, direction: Tensor) -> Tensor:
+        """The step of length one that gains most along a gradient."""
+        ...
+
+    def project(self, delta: Tensor) -> Tensor:
+        """The allowed perturbation nearest to delta."""
+        ...
 
 
 @dataclass(frozen=True)

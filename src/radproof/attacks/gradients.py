@@ -34,7 +34,9 @@ class Views(Protocol):
 class Gradient(Protocol):
     """Turns an objective into an estimate of its gradient. Any memory from step to step is the closure's."""
 
-    def __call__(self, objective: Objective, rng: Generator) -> Estimate: ...
+    def __call__(self, objective: Objective, rng: Generator) -> Estimate:
+        """The estimate for one run of one batch; random draws are made when it is called."""
+        ...
 
 
 @dataclass(frozen=True)

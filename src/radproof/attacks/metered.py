@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How an attack runs a model: in what precision, in what pieces, and at what cost.
 
-These settings travel on the model, so no recipe carries them. They are for making adversarial images only;
-images are scored by the model itself, in float32.
+These settings travel on the model, so no recipe carries them. Only gradients are ever taken in bfloat16; whether an
+image fools the model is always judged in float32.
 """
 
 from typing import Literal
@@ -21,10 +21,11 @@ AGREEMENT = 0.9  # least mean cosine between bfloat16 and float32 gradients for 
 
 
 class Metered:
-    """A classifier that counts images forward and backward, and may compute in bfloat16.
+    """A classifier that counts images forward and backward, and may take gradients in bfloat16.
 
-    With "bf16" the model runs under autocast; the logits come back in float32 either way. Colour images are laid out
-    channels-last, which saves a fifth of the time on CPUs in both precisions (grey images have one layout only).
+    With "bf16", passes whose gradient will be asked for run under autocast; all others are float32, and logits always
+    come back in float32. Colour images are laid out channels-last, which saves a fifth of the time on CPUs in both
+    precisions (grey images have one layout only; the classifier can choose another where it makes them three).
     """
 
     def __init__(self, model: Classifier, *, micro_batch: int | None = None, precision: Precision = "fp32") -> None:
@@ -56,10 +57,11 @@ class Metered:
     def __call__(self, x: Tensor, /) -> Tensor:
         """Logits (N, K) in float32 (float64 for float64 images)."""
         self.forwards += len(x)
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+        climbing = x.requires_grad and torch.is_grad_enabled()
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=climbing and self.precision == "bf16"):
             logits = self.model(x.contiguous(memory_format=torch.channels_last) if x.shape[1] > 1 else x)
         logits = logits if logits.dtype == torch.float64 else logits.float()
-        if x.requires_grad and logits.requires_grad:
+        if climbing and logits.requires_grad:
             images = len(x)
             logits.register_hook(lambda grad: self._count_backward(grad, images))
         return logits

@@ -15,7 +15,9 @@ from radproof.core.types import Attack
 class Corruption(Protocol):
     """Spoils images (N, C, H, W) in [0, 1] without looking at any model."""
 
-    def __call__(self, x: Tensor, *, rng: Generator) -> Tensor: ...
+    def __call__(self, x: Tensor, *, rng: Generator) -> Tensor:
+        """Spoilt images, shaped like x and in [0, 1]."""
+        ...
 
 
 attack: Registry[Attack] = Registry("attack")

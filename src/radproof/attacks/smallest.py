@@ -19,6 +19,7 @@ from radproof.attacks.pgd import OVERSHOOT
 from radproof.core.types import Classifier, Goal
 from radproof.errors import BadPlan
 
+SHRINKS = 6  # forward passes spent on scaling down each perturbation found, a fraction of what finding it costs
 Store = Callable[[Tensor, Tensor, float], Tensor]
 """(adversarial, original, eps) -> the adversarial as it is read back from a file: rounded, within eps, in [0, 1]."""
 
@@ -83,25 +84,33 @@ class _Search:
         return ascent.climb(self.objective(rows), x, start, self.rng)
 
     def in_float(self, rows: Tensor, x: Tensor, most: float) -> tuple[Tensor, Tensor]:
-        """Bisect in the logarithm; a budget found is lowered at once to what its perturbation really uses."""
+        """Bisect in the logarithm; each perturbation found is first shrunk as far as it still fools."""
         high = torch.full((len(x),), most, dtype=torch.float64, device=x.device)
         low = torch.zeros_like(high)
-        delta = self.climb(rows, x, Linf(most).start(x, self.rng), high, stop=True)
-        fooled = self.objective(rows).judge(x + delta)[1]
+        fooled, delta = self._fool(rows, x, Linf(most).start(x, self.rng), high)
         high = torch.where(fooled, _used(delta, high), torch.nan)
         found = torch.where(fooled.view(-1, 1, 1, 1), x + delta, x)
-        for _ in range(self.rounds):
-            live = fooled.nonzero().flatten()
-            if not len(live):
-                break
-            middle = torch.where(low[live] > 0, (low[live] * high[live]).sqrt(), high[live] / 4)
+        live = fooled.nonzero().flatten()
+        for _ in range(self.rounds if len(live) else 0):
+            middle = _between(low[live], high[live])
             warm = (found[live] - x[live]) * (middle / high[live]).to(x).view(-1, 1, 1, 1)
-            delta = self.climb(rows[live], x[live], warm, middle, stop=True)
-            hit = self.objective(rows[live]).judge(x[live] + delta)[1]
-            found[live[hit]] = x[live[hit]] + delta[hit]
+            hit, delta = self._fool(rows[live], x[live], warm, middle)
+            found[live[hit]] = (x[live] + delta)[hit]
             high[live[hit]] = _used(delta, middle)[hit]
             low[live[~hit]] = middle[~hit]
         return high, found
+
+    def _fool(self, rows: Tensor, x: Tensor, delta: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+        """(N,) whether PGD fools within eps, and its perturbation, scaled down by forward passes alone."""
+        objective = self.objective(rows)
+        delta = self.climb(rows, x, delta, eps, stop=True)
+        hit = objective.judge(x + delta)[1]
+        low, high = torch.zeros_like(eps), torch.ones_like(eps)
+        for _ in range(SHRINKS):
+            middle = _between(low, high)
+            enough = objective.judge(x + middle.to(x).view(-1, 1, 1, 1) * delta)[1]
+            high, low = torch.where(enough, middle, high), torch.where(enough, low, middle)
+        return hit, delta * high.to(x).view(-1, 1, 1, 1)
 
     def as_stored(
         self, rows: Tensor, x: Tensor, delta: Tensor, budget: Tensor, most: float, levels: int, store: Store
@@ -140,6 +149,11 @@ class _Search:
         hit[live] = self.objective(rows[live]).judge(read)[1]
         high[hit] = tried[hit]
         return hit
+
+
+def _between(low: Tensor, high: Tensor) -> Tensor:
+    """Half-way in the logarithm; a quarter of the way up from nothing."""
+    return torch.where(low > 0, (low * high).sqrt(), high / 4)
 
 
 def _used(delta: Tensor, allowed: Tensor) -> Tensor:

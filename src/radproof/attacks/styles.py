@@ -21,6 +21,7 @@ from radproof.errors import BadPlan
 WINDOW = 0.05  # of the sides: up to which frequency amplitudes are borrowed at most
 GAIN = 3.0  # by how much a band may be amplified or damped
 LEVELS = 4  # of the pyramid
+JOINS = 0.6  # how often a second or third way takes part
 KNOTS = 33  # quantiles compared
 TABLE = 128  # entries of a tone curve
 
@@ -28,7 +29,9 @@ TABLE = 128  # entries of a tone curve
 class Style(Protocol):
     """Gives images (N, C, H, W) in [0, 1] another look; equal generators give equal looks."""
 
-    def __call__(self, x: Tensor, rng: Generator) -> Tensor: ...
+    def __call__(self, x: Tensor, rng: Generator) -> Tensor:
+        """Restyled images, shaped like x."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Acquisition:
 def measure(x: Tensor) -> Looks:
     """What can be borrowed from images (M, C, H, W)."""
     bands = list(_pyramid(x))
-    spread = torch.stack([band.std(dim=(2, 3)) for band in bands], 2)
+    spread = torch.stack([band.std(dim=(2, 3), correction=0) for band in bands], 2)
     rows, columns = _low(x)
     amplitude = torch.fft.rfft2(x)[:, :, rows, :columns].abs()
     return Looks(amplitude, spread, bands[-1].mean(dim=(2, 3)), quantiles(x))
@@ -152,15 +155,15 @@ def quantiles(x: Tensor) -> Tensor:
 
 
 def _gain(band: Tensor, spread: Tensor, share: Tensor) -> Tensor:
-    ratio = (spread / band.std(dim=(2, 3)).clamp_min(1e-6)).clamp(1 / GAIN, GAIN)[:, :, None, None]
+    ratio = (spread / band.std(dim=(2, 3), correction=0).clamp_min(1e-6)).clamp(1 / GAIN, GAIN)[:, :, None, None]
     return 1 + share * (ratio - 1)
 
 
 def _strengths(x: Tensor, rng: Generator) -> Tensor:
-    """(3, N): one way leads with at least half its strength, the others join in or not."""
-    main = F.one_hot(torch.randint(3, (len(x),), generator=rng, device=x.device), 3).T.bool()
+    """(3, N): one way leads, the others join in or not; whoever takes part does so by at least half."""
+    leads = F.one_hot(torch.randint(3, (len(x),), generator=rng, device=x.device), 3).T.bool()
     share, coin = torch.rand(2, 3, len(x), generator=rng, device=x.device, dtype=x.dtype)
-    return torch.where(main, 0.5 + 0.5 * share, share * (coin < 0.5))
+    return torch.where(leads | (coin < JOINS), 0.5 + 0.5 * share, torch.zeros_like(share))
 
 
 def _pyramid(x: Tensor) -> Iterator[Tensor]:

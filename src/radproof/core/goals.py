@@ -56,7 +56,7 @@ class AnyFinding:
     y: Tensor  # (N, K) in {0, 1}
 
     def loss(self, logits: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(logits, self.y, reduction="none").sum(1)
+        return F.binary_cross_entropy_with_logits(logits, self.y.to(logits), reduction="none").sum(1)
 
     def reached(self, logits: Tensor) -> Tensor:
         return ((logits > 0) != (self.y > 0.5)).any(1)
@@ -74,7 +74,7 @@ class Flip:
 
     def loss(self, logits: Tensor) -> Tensor:
         k = self.finding
-        return F.binary_cross_entropy_with_logits(logits[:, k], self.y[:, k], reduction="none")
+        return F.binary_cross_entropy_with_logits(logits[:, k], self.y[:, k].to(logits), reduction="none")
 
     def reached(self, logits: Tensor) -> Tensor:
         return (logits[:, self.finding] > 0) != (self.y[:, self.finding] > 0.5)
