@@ -13,7 +13,7 @@ from typing import Any
 from radproof.assess.plan import Plan
 from radproof.assess.result import Result
 from radproof.attacks import attack, corruption
-from radproof.attacks.cost import passes_per_image
+from radproof.attacks.cost import gradients_per_image
 from radproof.core.records import Record
 from radproof.core.registry import Recipe
 from radproof.defenses import defense
@@ -74,8 +74,7 @@ def _describe(kind: str, recipe: Recipe[Any]) -> dict[str, Any]:
 def _cost(recipe: Recipe[Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for preset in ("quick", "published"):
-        passes = passes_per_image(recipe.name, recipe.settle({"eps": 4 / 255}, preset))
-        found[preset] = f"{passes.backwards:g}" if passes.backwards else f"0 ({passes.forwards:g} forwards)"
+        found[preset] = str(gradients_per_image(recipe.name, recipe.settle({"eps": 4 / 255}, preset)))
     return found
 
 

@@ -13,7 +13,6 @@ from radproof.assess.result import Smallest
 from radproof.assess.summary import Measurer
 from radproof.assess.workspace import Arrays, Workspace
 from radproof.attacks import attack
-from radproof.attacks.metered import Metered, Precision
 from radproof.attacks.smallest import smallest_budgets
 from radproof.core.goals import goal as make_goal
 from radproof.core.progress import Progress
@@ -25,9 +24,9 @@ HUGE, HUGE_STEPS, HUGE_BATCHES = 0.5, 20, 2
 Probe = Callable[[Tensor, list[int], torch.Generator], Arrays]
 
 
-def run_checks(material: Material, space: Workspace, precision: Precision, progress: Progress) -> None:
+def run_checks(material: Material, space: Workspace, progress: Progress) -> None:
     """Every probe that the plan asks for; finished batches are not done again."""
-    probes = list(_probes(material, precision))
+    probes = list(_probes(material))
     progress.start("checks", sum(len(batches) for _, batches, _ in probes))
     for name, batches, probe in probes:
         for batch in batches:
@@ -38,7 +37,7 @@ def run_checks(material: Material, space: Workspace, precision: Precision, progr
             progress.advance("checks")
 
 
-def _probes(material: Material, precision: Precision) -> Iterator[tuple[str, range, Probe]]:
+def _probes(material: Material) -> Iterator[tuple[str, range, Probe]]:
     plan, everything = material.plan, range(len(material.batches))
 
     def noise_of(eps: float) -> Probe:
@@ -48,7 +47,7 @@ def _probes(material: Material, precision: Precision) -> Iterator[tuple[str, ran
         yield _noise_key(eps), everything, noise_of(eps)
     yield "huge", range(min(HUGE_BATCHES, len(everything))), lambda x, rows, rng: _huge(material, x, rows, rng)
     if plan.smallest:
-        yield "smallest", _smallest_batches(material), lambda x, rows, rng: _least(material, x, rows, rng, precision)
+        yield "smallest", _smallest_batches(material), lambda x, rows, rng: _least(material, x, rows, rng)
 
 
 def _smallest_batches(material: Material) -> range:
@@ -76,12 +75,11 @@ def _huge(material: Material, x: Tensor, rows: list[int], rng: torch.Generator) 
     return {"logits": _logits(material, part(material.model, x, _goal(material, rows), rng=rng))}
 
 
-def _least(material: Material, x: Tensor, rows: list[int], rng: torch.Generator, precision: Precision) -> Arrays:
+def _least(material: Material, x: Tensor, rows: list[int], rng: torch.Generator) -> Arrays:
     plan = material.plan.smallest
     assert plan is not None
-    meter = Metered(material.model, micro_batch=material.plan.micro_batch, precision=precision)
     loose, kept, _ = smallest_budgets(
-        meter,
+        material.model,
         x,
         _goal(material, rows),
         most=plan.most,

@@ -213,7 +213,7 @@ def _model(
         progress=progress,
         facts=training_facts(manifest),
     )
-    return trained.model, trained.card, {"history": trained.history}
+    return trained.model, trained.card, {"history": [epoch.model_dump(mode="json") for epoch in trained.history]}
 
 
 def training_facts(manifest: Manifest) -> dict[str, object]:

@@ -99,7 +99,7 @@ def _worked(
     with watch.stage("attacks"):
         _run_jobs(space, material, jobs, precision, replayed, progress)
     with watch.stage("checks"):
-        checks.run_checks(material, space, precision, progress)
+        checks.run_checks(material, space, progress)
     with watch.stage("audit"):
         audited = audit(material.manifest, progress=progress)
         baselines = _baselines(material)

@@ -26,14 +26,14 @@ def _bare(cell: Cell, doubts: Sequence[Doubt]) -> str:
     if success is None or success.value is None or success.low is None or success.high is None:
         return "No image was answered rightly before any attack, so there was nothing to attack."
     changed = f"a change of at most {_levels(cell)} turns {_percent(success)} of the right answers"
-    if 1 - success.high >= HELD:
-        serious = [d for d in doubts if d.severity == "serious"]
-        if serious:
-            return f"Resistance is not established: {changed}, but {serious[0].message}."
-        return f"The model withstood the attacks tried: {changed}."
     if success.low >= 0.5:
         return f"Easily fooled: {changed}."
-    return f"Fooled in part: {changed}."
+    if success.low > 0 and 1 - success.high < HELD:
+        return f"Fooled in part: {changed}."
+    serious = [d for d in doubts if d.severity == "serious"]
+    if serious or 1 - success.high < HELD:
+        return f"Resistance is not established: {changed}" + (f", but {serious[0].message}." if serious else ".")
+    return f"The model withstood the attacks tried: {changed}."
 
 
 def _median(smallest: Smallest | None) -> str:

@@ -14,5 +14,5 @@ def catalogue() -> dict[str, dict[str, Any]]:
 def listed(kind: str) -> str:
     """One line per part, for help texts."""
     parts = catalogue()[kind]
-    width = max(map(len, parts))
+    width = max(map(len, parts), default=0)
     return "\n".join(f"  {name:<{width}}  {part['title']}" for name, part in parts.items())

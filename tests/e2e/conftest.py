@@ -1,0 +1,104 @@
+"""A small data set, a small model and one finished run, made once for all end-to-end tests."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from radproof.cli import main
+
+PLAN = {
+    "name": "small",
+    "seed": 3,
+    "data": {"kind": "phantom", "count": 90, "size": 32, "seed": 2, "images": 12},
+    "model": {
+        "train": {
+            "architecture": "cxrnet",
+            "input_size": 32,
+            "hidden": 0,
+            "dropout": 0.0,
+            "head_epochs": 0,
+            "epochs": 2,
+            "unfreeze": "all",
+            "lr": 0.003,
+            "precision": "fp32",
+        }
+    },
+    "attacks": ["fgsm", {"name": "pgd", "steps": 3}, {"name": "sia", "steps": 2, "copies": 2}],
+    "budgets": ["1/255", "8/255"],
+    "defenses": ["jpeg_tvm"],
+    "adaptive": [{"name": "pgd", "steps": 2}, {"name": "square", "queries": 5}],
+    "detectors": ["frequency"],
+    "corruptions": ["block_transform"],
+    "smallest": {"rounds": 2, "steps": 2, "images": 6},
+    "precision": "fp32",
+    "batch": 5,
+    "bootstrap": 100,
+    "gallery": 2,
+}
+
+
+@pytest.fixture(scope="session")
+def plan():
+    """The plan as a mapping; copy before you change it."""
+    return PLAN
+
+
+@pytest.fixture(scope="session")
+def write_plan():
+    """Write a plan as YAML and return its path."""
+
+    def write(folder: Path, plan) -> Path:
+        path = folder / "plan.yaml"
+        path.write_text(yaml.safe_dump(plan))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def radproof(monkeypatch, capsys):
+    """The command, run in this process: (exit code, stdout, stderr)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["radproof", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def command():
+    """The command as a process of its own, with one thread as these tests have."""
+
+    def start(*arguments: object, **how) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-m", "radproof", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"},
+            **how,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, write_plan, command):
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("finished")
+    process = command("assess", write_plan(folder, PLAN), "--out", folder / "run")
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    (folder / "stdout.txt").write_text(out)
+    return folder / "run"

@@ -1,0 +1,63 @@
+"""The command itself: help without torch, the catalogue, versions and usage errors."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from radproof import __version__
+from radproof.reference import catalogue, generated, markdown
+
+HEAVY = {"torch", "numpy", "pandas", "sklearn", "matplotlib", "timm"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["attack", "--help"], ["parts"], ["--version"], ["data", "--help"]])
+def test_help_imports_nothing_heavy(arguments):
+    code = (
+        "import sys\nfrom radproof.cli import main\n"
+        f"sys.argv = ['radproof', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert not HEAVY & set(done.stderr.split())
+    assert done.stdout.strip()
+
+
+def test_the_packaged_catalogue_equals_the_registries():
+    from radproof.cli.parts import catalogue as packaged
+
+    assert packaged() == json.loads(json.dumps(catalogue()))
+
+
+def test_generated_files_are_up_to_date(pytestconfig):
+    from radproof.reference import SCHEMA
+
+    for name, text in generated().items():
+        assert (SCHEMA / name).read_text(encoding="utf-8") == text, "run `make golden`"
+    page = pytestconfig.rootpath / "docs" / "reference" / "parts.md"
+    assert page.read_text(encoding="utf-8") == markdown(), "run `make golden`"
+
+
+def test_attack_help_lists_every_attack(radproof):
+    code, out, _ = radproof("attack", "--help")
+    assert code == 0
+    for name in catalogue()["attack"]:
+        assert f"  {name} " in out
+
+
+def test_parts_are_described(radproof):
+    code, out, _ = radproof("parts", "sia")
+    assert code == 0
+    assert "copies" in out
+    code, _, err = radproof("parts", "sai")
+    assert code == 2
+    assert "did you mean 'sia'" in err
+
+
+def test_version_and_usage(radproof):
+    assert radproof("--version")[1].strip() == f"radproof {__version__}"
+    code, _, err = radproof("assess", "--no-such-option")
+    assert code == 2
+    assert "no-such-option" in err.lower()
