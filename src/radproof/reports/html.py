@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report as one page that needs nothing else: no network, no script, no file beside it."""
+
+import json
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import ValidationError
+
+from radproof.assess.result import SCHEMA_VERSION, Result
+from radproof.core.files import write_text
+from radproof.core.params import show_fraction
+from radproof.core.records import Estimate
+from radproof.errors import BadInput
+from radproof.reports import cards, charts, checks, evidence, figures, tables
+from radproof.reports.pictures import strips
+from radproof.reports.reading import Reading
+from radproof.reports.words import Shown, plain, seconds, show
+
+NAME = "report.html"
+LONGEST = 20  # items of a list that the page spells out
+
+
+def write_report(run: Path) -> Path:
+    """Draw run/result.json as run/report.html, whole or not at all.
+
+    Raises BadInput when the folder holds no readable result, BadData when its gallery was altered.
+    """
+    path = run / NAME
+    write_text(path, render(read_result(run), run))
+    return path
+
+
+def read_result(run: Path) -> Result:
+    """The result of a finished run. Raises BadInput saying what is wrong with the folder."""
+    path = run / "result.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadInput(
+            f"no result.json in {run}; expected the folder of a finished run; finish it with `radproof assess`"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"cannot read {path}: {error}") from None
+    try:
+        return Result.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadInput(
+            f"{path} is no result of schema version {SCHEMA_VERSION}: {where or 'it'}: {first['msg']}; "
+            "run `radproof assess` again with this version"
+        ) from None
+
+
+def summary_rows(result: Result) -> list[dict[str, str]]:
+    """The summary table, for the page and for the command line: every row has the same keys, in printing order.
+
+    attack, budget, defence, column (clean, bare, oblivious, transfer, adaptive, headline or corruption), goal (where
+    the plan has several), accuracy, robust accuracy and success as `62 % (54–70)`, n (images behind the robust
+    accuracy) and doubts (D1 D3, as the report numbers them). A box is empty where the question does not arise.
+    """
+    return tables.summary_rows(Reading(result))
+
+
+def render(result: Result, run: Path) -> str:
+    """The page as text; equal results give equal bytes. `run` is where gallery files are."""
+    reading, smallest = Reading(result), result.smallest
+    environment = Environment(
+        loader=PackageLoader("radproof.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(bound=_bound, plain=plain, seconds=seconds, short_path=short_path)
+    return environment.get_template("report.html.j2").render(
+        r=result,
+        reading=reading,
+        style=(files("radproof.reports") / "templates" / "style.css").read_text(encoding="utf-8"),
+        doubts={one.number: one.doubt.message for one in reading.doubts},
+        cards=cards.cards(reading),
+        story=cards.story(reading),
+        attack_tables=tables.attack_tables(reading),
+        defense_tables=tables.defense_tables(reading),
+        evidence=evidence,
+        checks=checks,
+        figures=figures,
+        smallest_stored=show(smallest.median_stored, "budget") if smallest else None,
+        smallest_float=show(smallest.median_float, "budget") if smallest else None,
+        smallest_chart=figures.smallest_chart(smallest) if smallest else None,
+        gallery=strips(result.gallery, run),
+        methods=methods(result.model_dump(mode="json")),
+        training={key: value for key, value in (result.training or {}).items() if key != "history"},
+        plan=yaml.safe_dump(_readable(result.plan), sort_keys=False, allow_unicode=True, width=88),
+        tones=charts.TONES,
+        dashes=charts.DASHES,
+        shapes=charts.SHAPES,
+        longest=LONGEST,
+        is_estimate=lambda value: set(value) >= {"value", "low", "high", "method", "n"},
+        as_shown=_as_shown,
+        is_grid=_is_grid,
+    )
+
+
+def methods(value: Any) -> list[str]:
+    """Every way in which an interval of this result was made."""
+    found: dict[str, None] = {}
+
+    def walk(one: Any) -> None:
+        if isinstance(one, Mapping):
+            if "method" in one and one.get("value") is not None:
+                found[str(one["method"])] = None
+            for inner in one.values():
+                walk(inner)
+        elif isinstance(one, (list, tuple)):
+            for inner in one:
+                walk(inner)
+
+    walk(value)
+    return sorted(found)
+
+
+def short_path(text: str) -> str:
+    """The last part of an absolute path: the rest may name persons and machines, which are nobody's business."""
+    if re.match(r"^[A-Za-z]:[\\/]|^\\\\", text):
+        return f"…/{PureWindowsPath(text).name}"
+    return f"…/{PurePosixPath(text).name}" if text.startswith("/") and len(text) > 1 else text
+
+
+def _readable(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan in the order and the spelling in which people write plans."""
+    known = ("name", "title", "seed", "preset", "device", "data", "model", "surrogate", "attacks", "budgets", "goals")
+    ordered = {key: plan[key] for key in (*known, *plan) if key in plan}
+    if isinstance(ordered.get("budgets"), (list, tuple)):
+        ordered["budgets"] = [show_fraction(eps) for eps in ordered["budgets"]]
+    return _shortened(ordered)
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _shortened(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_shortened(inner) for inner in value]
+    return short_path(value) if isinstance(value, str) else value
+
+
+def _bound(text: str) -> str:
+    """No line ends between a number and its unit."""
+    return re.sub(r"(?<=\d) (?=%|dB\b|points\b)", "\u00a0", text)
+
+
+def _is_grid(value: Mapping[str, Any]) -> bool:
+    """Whether all rows have the same few columns of plain values: a small table says it best."""
+    rows = [one for one in value.values() if isinstance(one, Mapping)]
+    if len(rows) < 2 or len(rows) != len(value):
+        return False
+    flat = all(not isinstance(inner, (Mapping, list, tuple)) for row in rows for inner in row.values())
+    return flat and 0 < len(rows[0]) <= 6 and all(row.keys() == rows[0].keys() for row in rows)
+
+
+def _as_shown(value: Mapping[str, Any]) -> Shown:
+    try:
+        return show(Estimate.model_validate(dict(value)), "score")
+    except ValidationError:
+        return Shown(json.dumps(value, sort_keys=True), "", "")

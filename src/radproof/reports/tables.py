@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables that everyone reads: attacks against the bare model, defences in their columns, and the summary."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from radproof.assess.result import Cell, Column
+from radproof.reports.reading import BARE, WORST, Budget, Reading, about, still_right
+from radproof.reports.words import NOTHING, Shown, show
+
+GOALS = {
+    "misclassify": "any wrong answer",
+    "missed-finding": "disease read as Normal",
+    "false-alarm": "Normal read as disease",
+}
+COLUMNS: tuple[tuple[Column, str], ...] = (
+    ("oblivious", "Oblivious"),
+    ("transfer", "Transfer"),
+    ("adaptive", "Adaptive"),
+)
+HEADLINE = "Headline: worst per image"
+
+
+@dataclass(frozen=True)
+class Box:
+    """One box of a table: estimates, or words."""
+
+    shown: tuple[Shown, ...] = ()
+    text: str = ""
+    small: str = ""
+    marks: tuple[int, ...] = ()  # doubts that concern it
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row with its own heading."""
+
+    head: Box
+    boxes: tuple[Box, ...]
+    tone: str = ""  # "headline" for the row that counts, "group" for the first of a group
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as the template draws it."""
+
+    caption: str
+    heads: tuple[str, ...]
+    rows: tuple[Row, ...]
+    note: str = ""
+    marks: tuple[int, ...] = ()  # doubts that concern all of it
+
+    @property
+    def footnotes(self) -> tuple[int, ...]:
+        """Doubts that concern anything in it."""
+        boxes = [box for row in self.rows for box in (row.head, *row.boxes)]
+        return tuple(sorted({*self.marks, *(mark for box in boxes for mark in box.marks)}))
+
+
+def attack_tables(reading: Reading) -> list[Table]:
+    """For each goal: attacks against budgets on the bare model, images still right and success."""
+    return [_attack_table(reading, goal, first=goal == reading.goal) for goal in reading.goals]
+
+
+def defense_tables(reading: Reading) -> list[Table]:
+    """For each goal: defences at each budget, column by column, the worst per image last."""
+    goals = reading.goals if reading.defenses else ()
+    return [_defense_table(reading, goal, first=goal == reading.goal) for goal in goals]
+
+
+def goal_words(goal: str) -> str:
+    """What the attacker wanted, in words."""
+    kind, _, which = goal.partition(":")
+    if kind == "target":
+        return f"the answer {which}"
+    if kind == "flip":
+        return f"the finding {which} turned over"
+    return GOALS.get(kind, goal)
+
+
+def _attack_table(reading: Reading, goal: str, *, first: bool) -> Table:
+    rungs = reading.budgets
+    rows = [
+        Row(_attack_head(attack, made_on), tuple(_attacked(reading, attack, made_on, goal, rung) for rung in rungs))
+        for attack, made_on in reading.attacks
+    ]
+    worst = tuple(
+        _right_box(cell, reading, small=_lowest_of(cell))
+        for cell in (reading.headline(BARE, goal, rung.eps) for rung in reading.budgets)
+    )
+    rows.append(Row(Box(text="Worst per image"), worst, "headline"))
+    return Table(
+        f"The bare model under attack; goal: {goal_words(goal)}",
+        ("Attack", *(rung.label for rung in reading.budgets)),
+        tuple(rows),
+        "Large figure: images still right under attack (robust accuracy), over all images the goal concerns. "
+        "Success: goal reached among images that were right before; as stored (after rounding to the file's grey "
+        "levels), and in float where that differs."
+        if first
+        else "",
+    )
+
+
+def _attack_head(attack: str, made_on: str) -> Box:
+    return Box(text=attack, small="" if made_on == "model" else f"made on the {made_on}")
+
+
+def _attacked(reading: Reading, attack: str, made_on: str, goal: str, rung: Budget) -> Box:
+    cell = reading.bare(attack, made_on, goal, rung.eps)
+    box = _right_box(cell, reading)
+    if cell is None or cell.success is None:
+        return box
+    more = [show(cell.success, label="success")]
+    if cell.success_float is not None and cell.success_float.value != cell.success.value:
+        more.append(show(cell.success_float, label="in float"))
+    return Box((*box.shown, *more), marks=box.marks)
+
+
+def _right_box(cell: Cell | None, reading: Reading, small: str = "", none: str = "not run") -> Box:
+    if cell is None:
+        return Box(text=NOTHING, small=none)
+    return Box((show(still_right(cell), strip=True),), small=small, marks=reading.marks(*about(cell)))
+
+
+def _lowest_of(cell: Cell | None) -> str:
+    return "" if cell is None or cell.attack == WORST else f"lowest single attack: {cell.attack}"
+
+
+def _defense_table(reading: Reading, goal: str, *, first: bool) -> Table:
+    rows = [
+        _defense_row(reading, defense, goal, rung, first=defense == BARE)
+        for rung in reading.budgets
+        for defense in (BARE, *reading.defenses)
+    ]
+    return Table(
+        f"Defences, images still right under attack; goal: {goal_words(goal)}",
+        ("Budget and defence", "Clean", *(title for _, title in COLUMNS), HEADLINE),
+        tuple(rows),
+        "Oblivious: the attacker does not know the defence. Transfer: the attack was made on another model. Adaptive: "
+        "the attacker knows the defence and attacks through it. The headline takes for each image the worst of the "
+        "three; only the headline says what a defence is worth."
+        if first
+        else "",
+    )
+
+
+def _defense_row(reading: Reading, defense: str, goal: str, rung: Budget, *, first: bool) -> Row:
+    clean = reading.clean(defense)
+    columns = [reading.column(defense, column, goal, rung.eps) for column, _ in COLUMNS]
+    headline = reading.headline(defense, goal, rung.eps)
+    named = f"defense:{defense}", defense
+    head = Box(
+        text=f"{rung.label} · {'no defence' if defense == BARE else defense}",
+        marks=() if defense == BARE else reading.marks(*named),
+    )
+    boxes = [
+        _right_box(clean, reading),
+        *(
+            _right_box(cell, reading, small=_made_by(cell), none=_unmade(defense, column))
+            for cell, (column, _) in zip(columns, COLUMNS, strict=True)
+        ),
+        _right_box(headline, reading, small=_lowest_of(headline)),
+    ]
+    own = [Box(box.shown, box.text, box.small, tuple(m for m in box.marks if m not in head.marks)) for box in boxes]
+    return Row(head, tuple(own), "group" if first else "")
+
+
+def _unmade(defense: str, column: Column) -> str:
+    """Where there is no defence to know, knowing it changes nothing."""
+    return "same as oblivious" if defense == BARE and column == "adaptive" else "not run"
+
+
+def _made_by(cell: Cell | None) -> str:
+    return "" if cell is None or cell.attack == WORST else cell.attack
+
+
+def summary_rows(reading: Reading) -> list[dict[str, str]]:
+    """The summary, one row per line that both the report and the command line print; see `html.summary_rows`."""
+    rows = [_line(reading, reading.clean(), "clean images", "clean")]
+    for goal in reading.goals:
+        for rung in reading.budgets:
+            for attack, made_on in reading.attacks:
+                cell = reading.bare(attack, made_on, goal, rung.eps)
+                rows.append(_line(reading, cell, attack, "bare" if made_on == "model" else f"bare, from {made_on}"))
+            rows.append(_line(reading, reading.headline(BARE, goal, rung.eps), "worst per image", "bare"))
+    for defense in reading.defenses:
+        rows.append(_line(reading, reading.clean(defense), "clean images", "clean"))
+        for goal in reading.goals:
+            for rung in reading.budgets:
+                rows += _columns(reading, defense, goal, rung)
+    rows += [_line(reading, cell, cell.attack, "corruption") for cell in reading.corruptions]
+    return [row for row in rows if row]
+
+
+def _columns(reading: Reading, defense: str, goal: str, rung: Budget) -> Iterable[dict[str, str]]:
+    for column, _ in COLUMNS:
+        cell = reading.column(defense, column, goal, rung.eps)
+        yield _line(reading, cell, "worst per image" if cell and cell.attack == WORST else _made_by(cell), column)
+    yield _line(reading, reading.headline(defense, goal, rung.eps), "worst per image", "headline")
+
+
+def _line(reading: Reading, cell: Cell | None, attack: str, column: str) -> dict[str, str]:
+    """One row of the summary; empty where the result has no such cell."""
+    if cell is None:
+        return {}
+    line = {
+        "attack": attack,
+        "budget": cell.budget if cell.column not in ("clean", "corruption") else "",
+        "defence": "" if cell.defense == BARE else cell.defense,
+        "column": column,
+    }
+    if len(reading.goals) > 1:
+        line["goal"] = cell.goal
+    return line | {
+        "accuracy": str(show(cell.scores.accuracy)),
+        "robust accuracy": str(show(cell.robust_accuracy)) if cell.robust_accuracy else "",
+        "success": str(show(cell.success)) if cell.success else "",
+        "n": str((cell.robust_accuracy or cell.scores.accuracy).n),
+        "doubts": " ".join(f"D{mark}" for mark in reading.marks("all", *about(cell))),
+    }

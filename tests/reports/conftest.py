@@ -1,0 +1,359 @@
+"""A finished run as a report meets it: three classes, four attacks, two budgets, a defence, two detectors, doubts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from radproof.assess.result import (
+    Cell,
+    ClassScores,
+    Detection,
+    DetectionRow,
+    PairedCheck,
+    Picture,
+    Result,
+    Scores,
+    Shortcut,
+    Smallest,
+    Stratum,
+    Timing,
+)
+from radproof.core.records import Doubt, Estimate, canonical_json
+from radproof.reports.html import render
+from radproof.reports.reading import Reading
+
+LABELS = ("Normal", "Pneumonia", "Pneumothorax")
+ATTACKS = ("sia", "stm[acquisition]", "pgn", "usmm")
+BUDGETS = {"1/255": 1 / 255, "4/255": 4 / 255}
+BOOTSTRAP = "cluster bootstrap over patients, 2000 draws, 95 %"
+EXACT = "Clopper-Pearson over patients, 95 %"
+
+
+def share(value: float, n: int = 90, half: float = 0.08) -> Estimate:
+    method = EXACT if value in (0.0, 1.0) else BOOTSTRAP
+    return Estimate(
+        value=value, low=max(0.0, value - half), high=min(1.0, value + half), method=method, n=n, patients=61
+    )
+
+
+def clamp(value: float) -> float:
+    return round(min(1.0, max(0.0, value)), 3)
+
+
+def other(value: float, half: float, n: int = 90) -> Estimate:
+    return Estimate(value=value, low=value - half, high=value + half, method=BOOTSTRAP, n=n, patients=61)
+
+
+def nothing(why: str = "no image of this class was answered") -> Estimate:
+    return Estimate(value=None, low=None, high=None, method=why, n=0)
+
+
+def scores(right: float, labels: tuple[str, ...] = LABELS) -> Scores:
+    each = max(1, round(30 * right))
+    wrong = 30 - each
+    confusion = tuple(
+        tuple(each if i == j else wrong - wrong // 2 if (i + 1) % 3 == j else wrong // 2 for j in range(3))
+        for i in range(3)
+    )
+    return Scores(
+        accuracy=share(right),
+        balanced_accuracy=share(max(0.0, right - 0.01)),
+        macro_precision=share(right),
+        macro_recall=share(right),
+        macro_f1=share(right),
+        macro_auroc=share(0.45 + right / 2),
+        loss=other(2 - right, 0.2),
+        ece=share(0.11, half=0.03),
+        missed_findings=share(round(1 - right, 3) * 0.9, 60),
+        false_alarms=share(round(1 - right, 3), 30),
+        per_class=tuple(
+            ClassScores(
+                label=label,
+                images=30,
+                precision=nothing() if right == 0 else share(right, 30, 0.14),
+                recall=share(clamp(right + shift) if right else 0.0, 30, 0.14),
+                f1=share(right, 30, 0.14),
+                auroc=share(0.45 + right / 2, 30),
+            )
+            for label, shift in zip(labels, (0.06, -0.05, 0.01), strict=False)
+        ),
+        confusion=confusion,
+    )
+
+
+def cell(column: str, attack: str, budget: str, defense: str, made_on: str, right: float, goal: str, **more) -> Cell:
+    attacked = column not in ("clean", "corruption")
+    return Cell(
+        key="_".join([column, attack, goal, budget.replace("/", "-"), defense, made_on]),
+        column=column,
+        attack=attack,
+        goal=goal,
+        eps=BUDGETS.get(budget, 0.0),
+        budget=budget,
+        defense=defense,
+        made_on=made_on,
+        scores=scores(right),
+        robust_accuracy=share(right) if attacked else None,
+        success=share(round(1 - right / 0.78, 3), 70) if column != "clean" else None,
+        success_float=share(min(1.0, round(1.03 - right / 0.78, 3)), 70) if attacked else None,
+        strata=tuple(
+            Stratum(
+                low=low,
+                high=high,
+                success=share(clamp(1.1 - right / 0.78 - low / 4), 23, 0.2),
+            )
+            for low, high in ((0.0, 0.6), (0.6, 0.9), (0.9, 1.0))
+        )
+        if attacked and attack != "worst"
+        else (),
+        confidence_drop=other(0.4 - right / 2, 0.05) if attacked else None,
+        linf=other(BUDGETS[budget], 0.0) if attacked else None,
+        l2=other(1.31, 0.04) if attacked else None,
+        ssim=share(0.62 if column == "corruption" else 0.981, half=0.01) if column != "clean" else None,
+        psnr=other(17.2 if column == "corruption" else 41.7, 0.4) if column != "clean" else None,
+        forwards=120.0 if attacked else 1.0,
+        backwards=110.0 if attacked else 0.0,
+        **more,
+    )
+
+
+def make_cells() -> tuple[Cell, ...]:
+    cells = [
+        cell("clean", "none", "", "none", "model", 0.78, ""),
+        cell("clean", "none", "", "jpeg_tvm", "model", 0.74, ""),
+    ]
+    for goal, ease in (("misclassify", 0.0), ("missed-finding", 0.05)):
+        for budget, base in (("1/255", 0.24), ("4/255", 0.0)):
+            for k, attack in enumerate(ATTACKS):
+                bare = base + ease + 0.03 * k if base else (0.0 if k < 2 else 0.03)
+                cells.append(cell("oblivious", attack, budget, "none", "model", bare, goal))
+                cells.append(cell("transfer", attack, budget, "none", "surrogate", bare + 0.25, goal))
+                cells.append(cell("oblivious", attack, budget, "jpeg_tvm", "model", bare + 0.41, goal))
+                cells.append(cell("transfer", attack, budget, "jpeg_tvm", "surrogate", bare + 0.45, goal))
+            cells.append(cell("headline", "worst", budget, "none", "", base * 0.9, goal))
+            for made_on in ("jpeg_tvm (identity)", "jpeg_tvm (twin)"):
+                cells.append(cell("adaptive", "pgd", budget, "jpeg_tvm", made_on, base * 0.9 + 0.02, goal))
+            cells.append(cell("adaptive", "square", budget, "jpeg_tvm", "jpeg_tvm", base + 0.3, goal))
+            cells.append(cell("headline", "worst", budget, "jpeg_tvm", "", base * 0.8 + 0.01, goal))
+    cells.append(cell("corruption", "block_transform", "", "none", "model", 0.41, ""))
+    return tuple(cells)
+
+
+def detection(name: str, seen: float) -> Detection:
+    rows = tuple(
+        DetectionRow(
+            detector=name,
+            attack=attack,
+            budget=budget,
+            eps=eps,
+            positives="successful",
+            auroc=share(0.5 + seen / 2.2 + 0.02 * k, 70),
+            detected=share(seen + 0.05 * k, 70),
+            undetected_success=share(0.95 - seen - 0.05 * k, 90),
+            roc=tuple((i / 30, min(1.0, (i / 30) ** (1 - 0.8 * seen))) for i in range(31)),
+        )
+        for budget, eps in BUDGETS.items()
+        for k, attack in enumerate(ATTACKS)
+    )
+    return Detection(
+        detector=name,
+        threshold=0.31,
+        promised_rate=0.05,
+        calibration_images=120,
+        achieved_rate=share(0.067, half=0.05),
+        rows=rows,
+    )
+
+
+DOUBTS = (
+    Doubt(
+        kind="shortcut",
+        about="all",
+        message="A thumbnail alone reaches AUROC 0.79 (0.72–0.85); the model's does not clear it.",
+    ),
+    Doubt(
+        kind="gradient-masking",
+        about="defense:jpeg_tvm",
+        message="Square, which needs no gradient, beats PGD through jpeg_tvm at 1/255 by 6 points.",
+    ),
+    Doubt(
+        kind="few-images",
+        about="detector:frequency",
+        message="Only 19 clean images calibrate the threshold for 5 %.",
+        severity="note",
+    ),
+    Doubt(
+        kind="one-batch",
+        about="smallest",
+        message="The smallest budgets come from 16 images of one batch.",
+        severity="note",
+    ),
+)
+
+HISTORY = [
+    {
+        "epoch": e,
+        "stage": "head" if e <= 4 else "fine",
+        "train_loss": 1.1 * 0.88**e,
+        "train_accuracy": 0.4 + 0.035 * e,
+        "validation_loss": 1.1 * 0.9**e + 0.05,
+        "validation_accuracy": 0.4 + 0.03 * e,
+        "validation_auroc": 0.6 + 0.022 * e,
+        "lr": 1e-3 if e <= 4 else 1e-5,
+    }
+    for e in range(1, 13)
+]
+
+
+def draw(kind: str, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[-1:1:160j, -1:1:160j]
+    body = 0.75 - 0.45 * (((np.abs(x) - 0.4) / 0.3) ** 2 + (y / 0.65) ** 2 < 1)
+    image = 255 * np.clip(body + 0.02 * rng.standard_normal(body.shape), 0, 1)
+    if kind == "difference":
+        return (128 + 100 * np.sign(rng.standard_normal(body.shape))).astype(np.uint8)
+    if kind.startswith("cam"):
+        heat = np.exp(-8 * ((x - (0.4 if kind == "cam_before" else -0.3)) ** 2 + (y - 0.2) ** 2))
+        red, green, blue = image * (1 - heat / 2) + 127 * heat, image * (1 - heat / 2), image * (1 - heat)
+        return np.stack([red, green, blue], -1).astype(np.uint8)
+    return image.astype(np.uint8)
+
+
+def make_gallery(run: Path, rows: int = 2) -> tuple[Picture, ...]:
+    pictures = []
+    for i in range(rows):
+        files = {}
+        for kind in ("original", "attacked", "defended", "difference", "cam_before", "cam_after"):
+            files[kind] = f"gallery/{i}_{kind}.png"
+            (run / "gallery").mkdir(exist_ok=True, parents=True)
+            Image.fromarray(draw(kind, i)).save(run / files[kind])
+        pictures.append(
+            Picture(
+                sample=f"{i:016x}",
+                truth=LABELS[1 + i % 2],
+                attack=ATTACKS[i % 4],
+                budget="4/255",
+                clean_answer=LABELS[1 + i % 2],
+                clean_confidence=0.93,
+                attacked_answer="Normal",
+                attacked_confidence=0.998,
+                defended_answer=LABELS[1 + i % 2],
+                defended_confidence=0.61,
+                defense="jpeg_tvm",
+                files=files,
+            )
+        )
+    return tuple(pictures)
+
+
+def make_result(run: Path, rows: int = 2) -> Result:
+    stored = [1 / 255] * 9 + [2 / 255] * 6 + [None]
+    in_float = [0.0004 * (k + 2) for k in range(15)] + [None]
+    return Result(
+        name="demo",
+        title="DenseNet121 on chest radiographs, release 4",
+        verdict="Changes of at most 4 of 255 grey levels turn every answer wrong; JPEG+TVM does not prevent it.",
+        phantom=True,
+        labels=LABELS,
+        head="softmax",
+        images=90,
+        patients=61,
+        resolution="160x160",
+        preset="quick",
+        data={
+            "kind": "phantom",
+            "counts": {
+                "train": {"Normal": 140, "Pneumonia": 139, "Pneumothorax": 141},
+                "test": {"Normal": 30, "Pneumonia": 30, "Pneumothorax": 30},
+            },
+            "left_out": {"unreadable": 0},
+            "path": "/home/someone/images",
+        },
+        model={
+            "architecture": "densenet121",
+            "parameters": 7300675,
+            "input_size": 224,
+            "normalisation": {"mean": [0.485], "std": [0.229]},
+            "sha256": "ab" * 32,
+        },
+        training={
+            "history": HISTORY,
+            "best_epoch": 11,
+            "recipe": {"lr": 1e-5, "augment": {"rotation": 10.0, "flip": False}},
+        },
+        audit={
+            "patient_overlap": 0,
+            "duplicates": [],
+            "near_duplicates": [{"a": "00aa", "b": "00bb", "distance": 3}],
+            "passed": True,
+        },
+        cells=make_cells(),
+        smallest=Smallest(
+            attack="pgd",
+            images=16,
+            median_float=Estimate(value=0.0035, low=0.002, high=0.0045, method=BOOTSTRAP, n=16, patients=16),
+            median_stored=Estimate(value=1 / 255, low=1 / 255, high=2 / 255, method=BOOTSTRAP, n=16, patients=16),
+            float_budgets=tuple(in_float),
+            stored_budgets=tuple(stored),
+            most=16 / 255,
+        ),
+        detection=(detection("frequency", 0.32), detection("feature_squeezing", 0.55)),
+        paired=tuple(
+            PairedCheck(attack=a, budget="4/255", flagged=share(1.0), flagged_without_label_rule=share(0.9))
+            for a in ATTACKS
+        ),
+        shortcuts=(
+            Shortcut(name="thumbnail", auroc=share(0.79), accuracy=share(0.6)),
+            Shortcut(name="file_size", auroc=share(0.55), accuracy=share(0.37)),
+        ),
+        by_view={"PA": share(0.8, 60), "AP": share(0.73, 30), "balanced": share(0.765)},
+        gallery=make_gallery(run, rows),
+        doubts=DOUBTS,
+        plan={
+            "name": "demo",
+            "seed": 0,
+            "data": {"kind": "phantom", "count": 600, "path": "/home/someone/images"},
+            "attacks": [{"name": a, "params": {}} for a in ATTACKS],
+            "budgets": list(BUDGETS.values()),
+        },
+        provenance={
+            "radproof": "0.1.0",
+            "torch": "2.15.0",
+            "device": "cpu",
+            "threads": 2,
+            "plan": "cd" * 32,
+            "model": "ef" * 32,
+        },
+        timing=Timing(
+            started="2026-11-21T13:00:00Z",
+            seconds=734.2,
+            cells={c.key: 0.42 for c in make_cells()},
+            stages={"training": 201.0, "attacks": 480.0, "detection": 31.0},
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run's folder; for reading only."""
+    run = tmp_path_factory.mktemp("run")
+    (run / "result.json").write_text(canonical_json(make_result(run)), encoding="utf-8")
+    return run
+
+
+@pytest.fixture(scope="session")
+def result(finished: Path) -> Result:
+    return Result.model_validate_json((finished / "result.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def page(result: Result, finished: Path) -> str:
+    """The report as HTML."""
+    return render(result, finished)
+
+
+@pytest.fixture
+def reading(result: Result) -> Reading:
+    return Reading(result)

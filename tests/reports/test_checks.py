@@ -1,0 +1,76 @@
+"""What stands apart from attacks and defences."""
+
+from radproof.reports.checks import (
+    corruption_table,
+    detection_tables,
+    paired_table,
+    promise_table,
+    shortcut_table,
+    view_table,
+)
+from radproof.reports.reading import Reading
+
+
+def text(box):
+    return str(box.shown[0]) if box.shown else box.text
+
+
+def test_each_detector_has_a_table_of_attacks_against_budgets(reading):
+    frequency, squeezing = detection_tables(reading)
+    assert frequency.heads == ("Attack", "1/255", "4/255")
+    assert frequency.marks == (3,)
+    assert squeezing.marks == ()
+    box = squeezing.rows[0].boxes[1]
+    assert [(one.label, str(one)) for one in box.shown] == [
+        ("", "55 % (47–63)"),
+        ("unseen", "40 % (32–48)"),
+        ("AUROC", "0.75 (0.67–0.83)"),
+    ]
+
+
+def test_promises_are_compared_with_what_was_kept(result):
+    refused = result.detection[0].model_copy(update={"threshold": None})
+    table = promise_table(Reading(result.model_copy(update={"detection": (refused,)})))
+    assert table is not None
+    assert [text(box) for box in table.rows[0].boxes] == ["5 %", "7 % (2–12)", "120"]
+    assert table.rows[0].boxes[2].small == "too few for this rate: no threshold was set"
+
+
+def test_the_forensic_rule_stands_with_and_without_its_label_rule(reading):
+    table = paired_table(reading)
+    assert table is not None
+    assert [text(box) for box in table.rows[0].boxes] == ["100 % (92–100)", "90 % (82–98)"]
+
+
+def test_corruptions_never_show_a_pixel_norm(result):
+    cells = tuple(
+        c.model_copy(update={"linf": result.cells[2].linf, "budget": "8/255"}) if c.column == "corruption" else c
+        for c in result.cells
+    )
+    table = corruption_table(Reading(result.model_copy(update={"cells": cells})))
+    assert table is not None
+    everything = " ".join([*table.heads, *(text(box) + box.small for row in table.rows for box in row.boxes)])
+    assert "/255" not in everything
+    assert "∞" not in everything
+
+
+def test_shortcuts_stand_beside_the_model(reading):
+    table = shortcut_table(reading)
+    assert table is not None
+    assert [row.head.text for row in table.rows] == ["the model", "thumbnail alone", "file size alone"]
+    assert [text(row.boxes[0]) for row in table.rows] == ["0.84 (0.76–0.92)", "0.79 (0.71–0.87)", "0.55 (0.47–0.63)"]
+
+
+def test_views(reading):
+    table = view_table(reading)
+    assert table is not None
+    assert [row.head.text for row in table.rows] == ["AP", "PA", "balanced"]
+
+
+def test_what_was_not_measured_has_no_table(result):
+    bare = Reading(
+        result.model_copy(update={"cells": (), "detection": (), "paired": (), "shortcuts": (), "by_view": {}})
+    )
+    made = (promise_table, paired_table, corruption_table, shortcut_table, view_table)
+    assert [make(bare) for make in made] == [None] * 5
+    assert detection_tables(bare) == []
