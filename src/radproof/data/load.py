@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a manifest to tensors, on the stored grid, in batches of one image size each."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from radproof.core.files import sha256_file
+from radproof.core.progress import SILENT, Progress
+from radproof.data.images import StoredImage, read_image, resize, to_unit
+from radproof.data.manifest import NAME, Manifest, Sample
+from radproof.data.pool import each
+from radproof.data.storage import write_png
+from radproof.errors import BadImage, BadPlan
+
+Grid = tuple[int, int, int, int]
+"""Height, width, channels, bits: what the images of one batch share."""
+
+
+@dataclass(frozen=True)
+class LoadedImages:
+    """Float32 images (C, H, W) in [0, 1] and the bits of the files they came from."""
+
+    images: tuple[Tensor, ...]
+    bits: tuple[int, ...]
+
+
+def read_sample(sample: Sample, root: Path, *, size: int | None = None) -> StoredImage:
+    """One sample's pixels, with the longer side resampled to `size`. Raises BadImage naming the sample by its id."""
+    try:
+        stored = read_image(root / sample.path)
+    except BadImage as error:
+        raise BadImage(f"image {sample.id}: {error}") from None
+    return stored if size is None else resize(stored, size)
+
+
+def load_image(sample: Sample, root: Path, *, size: int | None = None) -> Tensor:
+    """One sample as float32 (C, H, W) in [0, 1]: for loaders that cannot hold the whole set."""
+    return torch.from_numpy(to_unit(read_sample(sample, root, size=size)))
+
+
+def load_images(
+    samples: Sequence[Sample], root: Path, *, size: int | None = None, progress: Progress = SILENT
+) -> LoadedImages:
+    """All the samples in memory, in their order; grey stays one channel. Raises BadImage naming a sample by its id."""
+
+    def one(sample: Sample) -> tuple[Tensor, int]:
+        stored = read_sample(sample, root, size=size)
+        return torch.from_numpy(to_unit(stored)), stored.bits
+
+    loaded = each(one, samples, stage="read images", progress=progress)
+    return LoadedImages(tuple(image for image, _ in loaded), tuple(bits for _, bits in loaded))
+
+
+def grids(samples: Sequence[Sample], root: Path, *, progress: Progress = SILENT) -> list[Grid]:
+    """Each sample's grid, without holding its pixels: colour whose channels agree counts as grey, so files are read."""
+
+    def one(sample: Sample) -> Grid:
+        stored = read_sample(sample, root)
+        height, width, channels = stored.pixels.shape
+        return height, width, channels, stored.bits
+
+    return each(one, samples, stage="read images", progress=progress)
+
+
+def grids(samples: Sequence[Sample], root: Path, *, progress: Progress = SILENT) -> tuple[Grid, ...]:
+    """What `partition` groups by, without holding images: each file is decoded, for no header tells if RGB is grey."""
+
+    def one(sample: Sample) -> Grid:
+        stored = read_sample(sample, root)
+        height, width, channels = stored.pixels.shape
+        return height, width, channels, stored.bits
+
+    return tuple(each(one, samples, stage="read sizes", progress=progress))
+
+
+def partition(shapes: Sequence[tuple[int, ...]], batch: int) -> tuple[tuple[int, ...], ...]:
+    """Indices in batches of at most `batch`, one shape per batch, stable: shapes by first appearance, then by index.
+
+    The partition is part of a plan: each batch draws from its own generator.
+    """
+    if batch < 1:
+        raise BadPlan(f"a batch needs at least 1 image; got {batch}")
+    rows: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index, shape in enumerate(shapes):
+        rows[shape].append(index)
+    return tuple(tuple(same[start : start + batch]) for same in rows.values() for start in range(0, len(same), batch))
+
+
+def import_images(manifest: Manifest, out: Path, *, size: int, progress: Progress = SILENT) -> Manifest:
+    """Materialise the set with its longer sides resampled: PNGs named by id, and their manifest, below `out`.
+
+    Each sample's chain gains the step with what it was made from. Raises BadImage naming the file by its path within
+    the source, so that it can be found and removed.
+    """
+
+    def one(sample: Sample) -> Sample:
+        try:
+            stored = resize(read_image(manifest.root / sample.path), size)
+        except BadImage as error:
+            raise BadImage(f"{sample.path}: {error}") from None
+        step = {"step": "resize", "longer_side": size, "filter": "lanczos", "from": sample.sha256}
+        return store(replace(sample, chain=(*sample.chain, step)), stored, out)
+
+    samples = each(one, manifest.samples, stage="resize images", progress=progress)
+    made = replace(manifest, root=out, samples=tuple(samples), source={**manifest.source, "longer_side": size})
+    made.write(out / NAME)
+    return made
+
+
+def store(sample: Sample, stored: StoredImage, out: Path) -> Sample:
+    """Write the pixels to images/<id>.png below `out`; the sample with its new path, hash and size."""
+    path = f"images/{sample.id}.png"
+    file = out / path
+    write_png(file, np.ascontiguousarray(stored.pixels.transpose(2, 0, 1)), stored.bits)
+    return replace(sample, path=path, sha256=sha256_file(file), size=file.stat().st_size)

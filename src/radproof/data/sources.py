@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One door to every kind of data set: read it, choose classes, split, balance, resample, in that order."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Literal
+
+from radproof.core.names import nearest
+from radproof.core.progress import SILENT, Progress
+from radproof.core.records import digest
+from radproof.data.folder import read_folder
+from radproof.data.load import import_images
+from radproof.data.manifest import NAME, Manifest
+from radproof.data.nih import read_nih
+from radproof.data.phantoms_on_disk import materialise_phantoms
+from radproof.data.splits import split as split_by
+from radproof.data.subsets import Aspect
+from radproof.data.subsets import balance as balanced
+from radproof.errors import BadData, BadPlan, UnknownName
+
+Kind = Literal["nih", "folder", "phantom", "manifest"]
+PHANTOMS, PHANTOM_SIZE = 600, 256
+
+
+def open_data(
+    kind: Kind,
+    path: Path | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    multi_label: bool = False,
+    split: Literal["patient", "release"] = "patient",
+    size: int | None = None,
+    count: int | None = None,
+    seed: int = 0,
+    balance: Sequence[Aspect] = (),
+    patients: Path | None = None,
+    cache: Path,
+    progress: Progress = SILENT,
+) -> Manifest:
+    """A data set ready to train and test on: three folds, images on disk.
+
+    `size` is the longer side after import (None keeps the stored grid); phantoms and resampled sets are written below
+    `cache` once and found there again. A manifest that was split already keeps its folds. `count` and, unless given,
+    `size` concern phantoms; `patients` is the table of a folder. Raises BadData, BadPlan or UnknownName.
+    """
+    if kind == "phantom":
+        manifest = _phantoms(cache, count or PHANTOMS, size or PHANTOM_SIZE, seed, progress)
+    else:
+        manifest = _read(kind, path, classes, multi_label, patients, progress)
+    if kind in ("phantom", "manifest"):
+        if multi_label and manifest.head != "sigmoid":
+            raise BadPlan(f"multi_label needs several findings per image; {manifest.describe()} has one class each")
+        manifest = _only_classes(manifest, classes)
+    if not _is_split(manifest, kind):
+        manifest = split_by(manifest, by=split, seed=seed)
+    manifest = balanced(manifest, by=balance, seed=seed)
+    return manifest if size is None or kind == "phantom" else _resized(manifest, size, cache, progress)
+
+
+def _read(
+    kind: Kind,
+    path: Path | None,
+    classes: Sequence[str] | None,
+    multi_label: bool,
+    patients: Path | None,
+    progress: Progress,
+) -> Manifest:
+    if path is None:
+        raise BadPlan(f"data of kind {kind!r} needs a path; only phantoms need none")
+    if kind == "nih":
+        return read_nih(path, classes=classes, multi_label=multi_label, progress=progress)
+    if kind == "manifest":
+        return Manifest.read(path)
+    if kind != "folder":
+        raise UnknownName(f"no kind of data named {kind!r}{nearest(kind, ('nih', 'folder', 'phantom', 'manifest'))}")
+    if multi_label:
+        raise BadPlan("multi_label needs several findings per image; a folder per class holds one class each")
+    return read_folder(path, patients=patients, classes=classes, progress=progress)
+
+
+def _phantoms(cache: Path, count: int, size: int, seed: int, progress: Progress) -> Manifest:
+    key = digest({"phantoms": count, "size": size, "seed": seed})
+    return _kept(cache / f"phantoms-{key[:16]}") or materialise_phantoms(
+        cache / f"phantoms-{key[:16]}", count=count, size=size, seed=seed, progress=progress
+    )
+
+
+def _resized(manifest: Manifest, size: int, cache: Path, progress: Progress) -> Manifest:
+    about = {"labels": manifest.labels, "head": manifest.head, "source": dict(manifest.source), "size": size}
+    key = digest({**about, "samples": [asdict(sample) for sample in manifest.samples]})
+    out = cache / f"resized-{key[:16]}"
+    return _kept(out) or import_images(manifest, out, size=size, progress=progress)
+
+
+def _kept(folder: Path) -> Manifest | None:
+    """A finished earlier import: its manifest is written last."""
+    return Manifest.read(folder) if (folder / NAME).is_file() else None
+
+
+def _only_classes(manifest: Manifest, classes: Sequence[str] | None) -> Manifest:
+    if not classes:
+        return manifest
+    for name in classes:
+        if name not in manifest.labels:
+            raise UnknownName(f"no class named {name!r}{nearest(name, manifest.labels)}")
+    chosen = tuple(dict.fromkeys(classes))
+    if manifest.head == "sigmoid":
+        kept = [replace(s, labels=tuple(name for name in chosen if name in s.labels)) for s in manifest.samples]
+    else:
+        if len(chosen) < 2:
+            raise BadData(f"a classifier needs at least two classes; got {', '.join(chosen)}")
+        kept = [sample for sample in manifest.samples if sample.labels[0] in chosen]
+    return replace(manifest, labels=chosen, samples=tuple(kept))
+
+
+def _is_split(manifest: Manifest, kind: Kind) -> bool:
+    """Whether someone has decided the folds already: only a manifest can say so."""
+    return kind == "manifest" and ("split" in manifest.source or any(s.fold == "validation" for s in manifest.samples))
