@@ -13,6 +13,7 @@ from pathlib import Path
 
 from radproof.core.names import nearest
 from radproof.core.progress import SILENT, Progress
+from radproof.data.augmented import STEP, says_augmented
 from radproof.data.images import SUFFIXES
 from radproof.data.inventory import check_classes, hashed, parse_age, pseudonym, sample_id
 from radproof.data.manifest import Fold, Manifest, Sample
@@ -119,7 +120,8 @@ def _collect(root: Path, folder: _ClassFolder, samples: list[Sample], ignored: C
                 ignored[suffix or "no suffix"] += 1
                 continue
             path = (Path(parent) / name).relative_to(root).as_posix()
-            samples.append(Sample(sample_id(path), path, "", (folder.label,), folder.fold))
+            chain = (STEP,) if says_augmented(path) else ()
+            samples.append(Sample(sample_id(path), path, "", (folder.label,), folder.fold, chain=chain))
 
 
 def _empty_remedy(ignored: Counter[str]) -> str:

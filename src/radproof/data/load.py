@@ -68,17 +68,6 @@ def grids(samples: Sequence[Sample], root: Path, *, progress: Progress = SILENT)
     return each(one, samples, stage="read images", progress=progress)
 
 
-def grids(samples: Sequence[Sample], root: Path, *, progress: Progress = SILENT) -> tuple[Grid, ...]:
-    """What `partition` groups by, without holding images: each file is decoded, for no header tells if RGB is grey."""
-
-    def one(sample: Sample) -> Grid:
-        stored = read_sample(sample, root)
-        height, width, channels = stored.pixels.shape
-        return height, width, channels, stored.bits
-
-    return tuple(each(one, samples, stage="read sizes", progress=progress))
-
-
 def partition(shapes: Sequence[tuple[int, ...]], batch: int) -> tuple[tuple[int, ...], ...]:
     """Indices in batches of at most `batch`, one shape per batch, stable: shapes by first appearance, then by index.
 

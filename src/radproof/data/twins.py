@@ -9,9 +9,9 @@ look alike when blurred, ribs and vessels do not.
 Measured on 1,555 NIH films of 1,231 patients at 320 pixels. Found, of 150 twins of each kind: JPEG quality 50,
 brightness x 0.8, crop of 5 or 10 %, rotation to 5 degrees, shift to 5 %, mirrored, mirrored and rotated: all; JPEG
 quality 20, gamma 0.7 or 1.4, noise of 8 grey levels, rotation by 10 degrees: 99 %; brightness x 1.2 (whites clipped),
-shift by 5 % both ways: 98 %; shift, crop, rotation, brightness and JPEG at once: 99 %. Flagged wrongly: none of the 8,270 nearest
-pairs of two patients (highest 0.84) and none of 143 of one patient (highest 0.87) but a film that the set holds twice.
-Phantoms of two patients reach 0.91.
+shift by 5 % both ways: 98 %; shift, crop, rotation, brightness and JPEG at once: 99 %. Flagged wrongly: none of the
+8,270 nearest pairs of two patients (highest 0.84) and none of 143 of one patient (highest 0.87) but a film that the
+set holds twice. Phantoms of two patients reach 0.91.
 """
 
 from collections.abc import Sequence
