@@ -140,7 +140,9 @@ def test_unknown_architecture_in_a_card(folder):
         ("- 1\n- 2\n", "card"),
         ("a: &x [1, 1]\nb: [*x, *x]\n", "aliases"),
         ("!!python/object/apply:os.system ['true']", "not YAML"),
-        ("[" * 2000, "not YAML"),
+        ("[" * 300, "not YAML"),
+        ("[" * 100_000, "lists"),
+        ("- " * 100_000, "lists"),
         ("x" * 1_000_001, "larger"),
     ],
 )

@@ -22,6 +22,7 @@ from radproof.models.zoo import expected_shapes, from_blueprint
 CARD = "card.yaml"
 WEIGHTS = "weights.safetensors"
 _MOST_BYTES = 1_000_000  # of a card
+_MOST_LISTS = 2000
 _HOLDS = f"a model folder holds {CARD} and {WEIGHTS}, as `radproof train` writes them"
 
 
@@ -34,6 +35,7 @@ class ModelCard(Blueprint):
     data: str = Field(default="", description="What it was trained on, in words.")
     data_fingerprint: str = Field(default="", description="sha256 over the training manifest.")
     phantom: bool = Field(default=False, description="Whether it was trained on drawn images, for demonstration only.")
+    images: dict[str, int] = Field(default={}, description="How many it was trained and validated on.")
     metrics: dict[str, float | None] = Field(default={}, description="On the validation fold, by name.")
     shortcuts: dict[str, float] = Field(default={}, description="AUROC of what is not anatomy, by name.")
     recipe: dict[str, Any] | None = Field(default=None, description="The training recipe.")
@@ -101,6 +103,9 @@ def read_card(folder: Path) -> ModelCard:
 
 
 def _plain_yaml(text: str) -> Any:
+    # A parser's time grows with the square of the depth, and a compiled one may crash: no card needs as many lists.
+    if sum(text.count(opener) for opener in ("[", "{", "- ", "? ")) > _MOST_LISTS:
+        raise BadModel(f"{CARD} holds more than {_MOST_LISTS} lists or entries of lists; {_HOLDS}")
     # An alias repeats what it points at, so a few lines of them can stand for gigabytes.
     if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
         raise BadModel(f"{CARD} uses YAML aliases, which cards may not; write the values out")

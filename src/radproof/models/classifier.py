@@ -80,7 +80,7 @@ class ImageClassifier(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """(N, F): what the backbone says of pixels x, before the head."""
         self._check(x)
-        return self._backbone.forward_head(self.maps_of(x))
+        return self.pool(self.maps_of(x))
 
     def feature_maps(self, x: Tensor) -> Tensor:
         """(N, F, h, w): the last convolutional feature maps of pixels x."""
@@ -91,9 +91,13 @@ class ImageClassifier(nn.Module):
         """The same without the checks, for training on images that were checked once."""
         return self._backbone.forward_features(self.prepare(x))
 
+    def pool(self, maps: Tensor) -> Tensor:
+        """(N, F) features of feature maps."""
+        return self._backbone.forward_head(maps)
+
     def answer(self, maps: Tensor) -> Tensor:
         """Logits (N, K) of feature maps."""
-        return self.top(self._backbone.forward_head(maps)) / self.temperature
+        return self.top(self.pool(maps)) / self.temperature
 
     def prepare(self, x: Tensor) -> Tensor:
         """Pixels as the backbone takes them: resized, one or three channels, normalised."""

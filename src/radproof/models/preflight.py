@@ -6,6 +6,7 @@ AutoAttack's checks (Croce & Hein, ICML 2020) and the complaints of users of att
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -103,7 +104,9 @@ def _gradient(model: Classifier, x: Tensor, y: Tensor, head: Head) -> Iterator[s
             return
         loss = F.cross_entropy if head == "softmax" else F.binary_cross_entropy_with_logits
         truth = y.long() if head == "softmax" else y.to(logits.dtype)
-        (gradient,) = torch.autograd.grad(loss(logits, truth, reduction="sum"), pixels, allow_unused=True)
+        climbed = loss(logits, truth, reduction="sum")
+        found = torch.autograd.grad(climbed, pixels, allow_unused=True)
+    (gradient,) = cast("tuple[Tensor | None]", found)
     if gradient is None:
         yield "The model's answer does not depend on the pixels as far as gradients can tell."
         return

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a classifier is made."""
+"""Training: a head on cached features first, then the last layers with it; resumable, and the same bytes each time."""

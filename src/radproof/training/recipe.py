@@ -60,7 +60,7 @@ class TrainingRecipe(Record):
     patience: int = Field(
         default=5, ge=1, le=1000, description="Epochs without a lower validation loss before stopping."
     )
-    batch: int = Field(default=32, ge=2, le=4096, description="Images per step.")
+    batch: int = Field(default=32, ge=4, le=4096, description="Images per step.")
     balance: Literal["none", "class_weights", "sampling"] = Field(
         default="class_weights",
         description="How rare classes are made up for: not, in the loss, or by drawing them more often.",
