@@ -1,5 +1,7 @@
 """Which cell answers which question."""
 
+import pytest
+
 from radproof.core.records import Doubt
 from radproof.reports.reading import Reading, about, describe, still_right
 
@@ -41,7 +43,7 @@ def test_the_headline_is_the_cell_that_counts_every_column(reading, result):
 def test_a_column_is_its_worst_per_image_where_there_is_one(reading, result):
     cell = reading.column("jpeg_tvm", "oblivious", "misclassify", 1 / 255)
     assert cell is not None
-    assert (cell.attack, still_right(cell).value) == ("sia", 0.65)
+    assert (cell.attack, still_right(cell).value) == ("sia", pytest.approx(0.65))
     worst = cell.model_copy(update={"attack": "worst", "robust_accuracy": cell.scores.ece})
     more = Reading(result.model_copy(update={"cells": (*result.cells, worst)}))
     assert more.column("jpeg_tvm", "oblivious", "misclassify", 1 / 255) == worst

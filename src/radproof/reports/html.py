@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -128,9 +128,9 @@ def methods(value: Any) -> list[str]:
 
 def short_path(text: str) -> str:
     """The last part of an absolute path: the rest may name persons and machines, which are nobody's business."""
-    if re.match(r"^[A-Za-z]:[\\/]|^\\\\", text):
-        return f"…/{PureWindowsPath(text).name}"
-    return f"…/{PurePosixPath(text).name}" if text.startswith("/") and len(text) > 1 else text
+    if re.match(r"/.|[A-Za-z]:[\\/]|\\\\", text):
+        return "…/" + re.split(r"[\\/]", text.rstrip("/"))[-1]
+    return text
 
 
 def _readable(plan: Mapping[str, Any]) -> dict[str, Any]:
