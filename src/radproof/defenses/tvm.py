@@ -46,6 +46,8 @@ class Tvm:
 def _planes(x: Tensor) -> Tensor:
     """(N, C, H, W) -> (N or 3N, H, W): one plane per channel, one per image where all channels are the same."""
     exact = x if x.element_size() >= 4 else x.float()
+    if x.shape[1] == 1:
+        return exact[:, 0]
     equal = bool((exact.detach() == exact.detach()[:, :1]).all())
     if not equal:
         return exact.flatten(0, 1)
