@@ -38,15 +38,16 @@ def smallest_budgets(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Smallest L-infinity budgets (N,) in float, then as stored with `bits` bits, and the float adversarials.
 
-    Budgets are float64 in [0, 1] pixel units: 0 for images that reach the goal untouched, NaN for those that PGD does
-    not fool at `most` (these come back unchanged). They are upper bounds: a better attack might need less. Stored
-    budgets are whole grey levels E / (2**bits - 1), judged on what `store` gives back; without `store` all are NaN.
-    Give a model that computes in float32. Raises BadPlan for parameters out of range.
+    Budgets are float64 (float32 on mps) in [0, 1] pixel units: 0 for images that reach the goal untouched, NaN for
+    those that PGD does not fool at `most` (these come back unchanged). They are upper bounds: a better attack might
+    need less. Stored budgets are whole grey levels E / (2**bits - 1), judged on what `store` gives back; without
+    `store` all are NaN. Whether an image fools is asked of the model as it is: Metered answers in float32.
+    Raises BadPlan for parameters out of range.
     """
     _check(most, steps, rounds, bits)
     search = _Search(model, goal, steps, rounds, rng)
     x = x.detach()
-    budget = torch.full((len(x),), torch.nan, dtype=torch.float64, device=x.device)
+    budget = torch.full((len(x),), torch.nan, dtype=_widest(x.device), device=x.device)
     if not len(x):
         return budget, budget.clone(), x.clone()
     already = Objective(model, goal).judge(x)[1]
@@ -85,7 +86,7 @@ class _Search:
 
     def in_float(self, rows: Tensor, x: Tensor, most: float) -> tuple[Tensor, Tensor]:
         """Bisect in the logarithm; each perturbation found is first shrunk as far as it still fools."""
-        high = torch.full((len(x),), most, dtype=torch.float64, device=x.device)
+        high = torch.full((len(x),), most, dtype=_widest(x.device), device=x.device)
         low = torch.zeros_like(high)
         fooled, delta = self._fool(rows, x, Linf(most).start(x, self.rng), high)
         high = torch.where(fooled, _used(delta, high), torch.nan)
@@ -149,6 +150,11 @@ class _Search:
         hit[live] = self.objective(rows[live]).judge(read)[1]
         high[hit] = tried[hit]
         return hit
+
+
+def _widest(device: torch.device) -> torch.dtype:
+    """Apple's processors know no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _between(low: Tensor, high: Tensor) -> Tensor:
