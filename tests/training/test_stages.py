@@ -22,9 +22,12 @@ def test_cached_features_are_those_of_a_plain_pass(name, blobs):
     assert torch.allclose(logits_of(model, fold, Arithmetic(CPU, "fp32"), 7), logits, atol=1e-5)
 
 
-def test_precision_follows_the_processor(monkeypatch):
-    for has, expected in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr("radproof.training.arithmetic.has_bfloat16", lambda _, has=has: has)
-        assert settle("auto", CPU).precision == expected
-        assert settle("fp32", CPU).precision == "fp32"
-        assert settle("bf16", CPU).precision == "bf16"
+@pytest.mark.parametrize(
+    ("has", "groups", "expected"), [(True, 1, "bf16"), (False, 1, "fp32"), (True, 8, "fp32"), (False, 8, "fp32")]
+)
+def test_precision_follows_processor_and_network(monkeypatch, has, groups, expected):
+    monkeypatch.setattr("radproof.training.arithmetic.has_bfloat16", lambda _: has)
+    network = torch.nn.Sequential(torch.nn.Conv2d(8, 8, 3, groups=groups))
+    assert settle("auto", CPU, network).precision == expected
+    assert settle("fp32", CPU, network).precision == "fp32"
+    assert settle("bf16", CPU, network).precision == "bf16"

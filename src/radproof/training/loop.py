@@ -106,7 +106,7 @@ def train(
     )
     check_every_class(train_fold, labels, head)
     model = _build(recipe, labels, head)
-    arithmetic = settle(recipe.precision, device)
+    arithmetic = settle(recipe.precision, device, model)
     task = make_task(recipe, head, train_fold, validation, len(labels), arithmetic, progress)
     plain = recipe.model_dump(mode="json", exclude={"weights"})  # the file's content is in the model's fingerprint
     told = digest([plain, model.fingerprint(), train_fold.digest(), validation.digest(), arithmetic.precision])

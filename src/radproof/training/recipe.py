@@ -67,7 +67,7 @@ class TrainingRecipe(Record):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",
-        description="Arithmetic of training; auto takes bfloat16 where the processor multiplies it natively.",
+        description="Arithmetic of training; auto takes bfloat16 where it is faster.",
     )
     seed: int = Field(default=0, ge=0, le=2**63 - 1, description="Seed of weights, order, dropout and augmentation.")
     augment: AugmentRecipe = Field(default_factory=AugmentRecipe, description="Random changes of training images.")
