@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from radproof.core.names import nearest
 from radproof.core.rng import numpy_generator
 from radproof.data.manifest import FOLDS, Manifest, Sample
-from radproof.errors import BadData, BadPlan
+from radproof.errors import BadData, BadPlan, UnknownName
 
 VALIDATION_SHARE = 0.25  # of a release's train_val list
 _TRIES = 100  # drawings before a class is declared too small for the folds
@@ -31,8 +32,11 @@ def split(
     of every class in every fold. release: the source's own test fold; validation is a quarter of the patients of its
     train fold, unless the source has a validation fold too; images in none of its folds are left out and counted
     (whether the source's own lists share patients is for the audit to say).
-    Raises BadData naming a class with too few patients, BadPlan for fractions that are none.
+    Raises BadData naming a class with too few patients, BadPlan for fractions that are none,
+    UnknownName for another way.
     """
+    if by not in ("patient", "release"):
+        raise UnknownName(f"no way to split named {by!r}{nearest(by, ('patient', 'release'))}")
     if by == "release":
         return _by_release(manifest, seed)
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:

@@ -4,12 +4,13 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
+from radproof.core.names import nearest
 from radproof.core.rng import numpy_generator
 from radproof.data.manifest import Manifest, Sample
 from radproof.data.splits import patient_of, shares, stratum_of
-from radproof.errors import BadData, BadPlan
+from radproof.errors import BadData, BadPlan, UnknownName
 
 Aspect = Literal["class", "view"]
 
@@ -20,6 +21,9 @@ def balance(manifest: Manifest, *, by: Sequence[Aspect] = ("class",), seed: int 
     After balancing by both, the view position tells nothing about the class. A view that lacks a class drops out.
     Raises BadPlan for multi-label sets, BadData where nothing is left.
     """
+    for aspect in by:
+        if aspect not in get_args(Aspect):
+            raise UnknownName(f"nothing to balance by named {aspect!r}{nearest(aspect, get_args(Aspect))}")
     if not by:
         return manifest
     if manifest.head == "sigmoid" and "class" in by:
