@@ -17,6 +17,7 @@ from typer.main import get_command
 from radproof import __version__
 from radproof.assess.plan import DataPlan, ModelPlan, Plan, SmallestPlan, make_plan
 from radproof.attacks import registry
+from radproof.attacks.metered import Metered
 from radproof.core.goals import GOALS, Misclassify
 from radproof.core.params import show_fraction
 from radproof.core.registry import Registry
@@ -248,7 +249,9 @@ def test_attacks_in_the_pages_run_and_keep_their_budget(page, code, monkeypatch)
     x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     goal = Misclassify(Tiny()(x).argmax(1))
     for preset in ("quick", "published", "exhaustive"):
-        made = recipe.make({"eps": 4 / 255}, preset=preset)(Tiny(), x, goal, rng=torch.Generator().manual_seed(2))
+        meter = Metered(Tiny())
+        made = recipe.make({"eps": 4 / 255}, preset=preset)(meter, x, goal, rng=torch.Generator().manual_seed(2))
+        assert meter.backwards / len(x) == recipe.cost(recipe.settle({}, preset)).backwards
         assert float((made - x).abs().max()) == pytest.approx(4 / 255, abs=1e-6)
         assert bool((goal.loss(Tiny()(made)) > goal.loss(Tiny()(x))).all())
 
