@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """One exception tree; each class knows its exit code and HTTP status.
 
-    RadproofError            3    500   something inside went wrong
-    ├── BadInput             2    422   what was given cannot be used; the message says what to do
-    │   ├── UnknownName      2    404   no part, class, finding or file goes by this name
-    │   ├── BadImage         2    422   a file is not a readable image within the limits
-    │   ├── BadData          2    422   a data set cannot be used as asked
-    │   ├── BadModel         2    422   a model or its card cannot be used
-    │   └── BadPlan          2    422   a plan asks for something impossible
-    ├── GateFailed           1    409   the work was done and the answer is "no"
-    ├── StorageFull          2    507   the disk is full; nothing half-written is left
-    └── Interrupted        130    499   stopped by the user; finished batches are kept
+RadproofError            3    500   something inside went wrong
+├── BadInput             2    422   what was given cannot be used; the message says what to do
+│   ├── UnknownName      2    404   no part, class, finding or file goes by this name
+│   ├── BadImage         2    422   a file is not a readable image within the limits
+│   ├── BadData          2    422   a data set cannot be used as asked
+│   ├── BadModel         2    422   a model or its card cannot be used
+│   └── BadPlan          2    422   a plan asks for something impossible
+├── GateFailed           1    409   the work was done and the answer is "no"
+├── StorageFull          2    507   the disk is full; nothing half-written is left
+└── Interrupted        130    499   stopped by the user; finished batches are kept
 """
 
 from typing import ClassVar

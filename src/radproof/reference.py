@@ -13,7 +13,7 @@ from typing import Any
 from radproof.assess.plan import Plan
 from radproof.assess.result import Result
 from radproof.attacks import attack, corruption
-from radproof.attacks.cost import gradients_per_image
+from radproof.attacks.cost import passes_per_image
 from radproof.core.records import Record
 from radproof.core.registry import Recipe
 from radproof.defenses import defense
@@ -51,7 +51,7 @@ def markdown() -> str:
             about = ", ".join(x for x in (part["paper"], part["threat"] and f"threat: {part['threat']}") if x)
             lines += [f"### `{name}`: {part['title']}", "", *([about, ""] if about else []), part["doc"], ""]
             if part["cost"]:
-                lines += [f"Gradients per image: {part['cost']}", ""]
+                lines += ["Per image: " + "; ".join(f"{preset} {cost}" for preset, cost in part["cost"].items()), ""]
             if part["parameters"]:
                 lines += ["| parameter | default | meaning |", "|---|---|---|"]
                 lines += [f"| `{p['name']}` | `{p['default']}` | {p['meaning']} |" for p in part["parameters"]] + [""]
@@ -74,7 +74,8 @@ def _describe(kind: str, recipe: Recipe[Any]) -> dict[str, Any]:
 def _cost(recipe: Recipe[Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for preset in ("quick", "published"):
-        found[preset] = str(gradients_per_image(recipe.name, recipe.settle({"eps": 4 / 255}, preset)))
+        passes = passes_per_image(recipe.name, recipe.settle({"eps": 4 / 255}, preset))
+        found[preset] = f"{passes.backwards} gradients" if passes.backwards else f"{passes.forwards} forward passes"
     return found
 
 

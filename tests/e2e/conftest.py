@@ -5,15 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from radproof.cli import main
 
 PLAN = {
     "name": "small",
     "seed": 3,
-    "data": {"kind": "phantom", "count": 90, "size": 32, "seed": 2, "images": 12},
+    "data": {"kind": "folder", "path": "set", "patients": "set/patients.csv", "images": 12},
     "model": {
         "train": {
             "architecture": "cxrnet",
@@ -21,7 +23,8 @@ PLAN = {
             "hidden": 0,
             "dropout": 0.0,
             "head_epochs": 0,
-            "epochs": 2,
+            "epochs": 5,
+            "batch": 16,
             "unfreeze": "all",
             "lr": 0.003,
             "precision": "fp32",
@@ -41,10 +44,38 @@ PLAN = {
 }
 
 
+def draw_set(root: Path) -> Path:
+    """A folder per class, 40 images of 20 patients each: a light patch left, a dark one right, or none."""
+    rng = np.random.default_rng(0)
+    rows = ["path,patient,view"]
+    for label, columns, change in (
+        ("Normal", 0, 0),
+        ("Pneumonia", slice(4, 14), 60),
+        ("Pneumothorax", slice(18, 28), -60),
+    ):
+        (root / label).mkdir(parents=True)
+        for n in range(40):
+            grey = rng.normal(120, 12, (32, 32))
+            if change:
+                top = int(rng.integers(2, 18))
+                grey[top : top + 10, columns] += change
+            Image.fromarray(grey.clip(0, 255).astype(np.uint8)).save(root / label / f"{n}.png")
+            rows.append(f"{label}/{n}.png,{label}-{n // 2},{'AP' if n % 3 else 'PA'}")
+    (root / "patients.csv").write_text("\n".join(rows))
+    return root
+
+
 @pytest.fixture(scope="session")
-def plan():
+def dataset(tmp_path_factory) -> Path:
+    """The folder of images that the small plan assesses."""
+    return draw_set(tmp_path_factory.mktemp("data") / "set")
+
+
+@pytest.fixture(scope="session")
+def plan(dataset):
     """The plan as a mapping; copy before you change it."""
-    return PLAN
+    data = {**PLAN["data"], "path": str(dataset), "patients": str(dataset / "patients.csv")}
+    return {**PLAN, "data": data}
 
 
 @pytest.fixture(scope="session")
@@ -94,10 +125,10 @@ def command():
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, write_plan, command):
+def finished(tmp_path_factory, plan, write_plan, command):
     """The folder of a finished run."""
     folder = tmp_path_factory.mktemp("finished")
-    process = command("assess", write_plan(folder, PLAN), "--out", folder / "run")
+    process = command("assess", write_plan(folder, plan), "--out", folder / "run")
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     (folder / "stdout.txt").write_text(out)

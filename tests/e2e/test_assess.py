@@ -23,7 +23,7 @@ def load(run) -> dict:
 def test_a_run_leaves_result_rows_images_and_report(finished):
     result = Result.model_validate_json((finished / "result.json").read_text())
     assert result.images == 12
-    assert result.phantom
+    assert not result.phantom
     assert {"report.html", "rows.parquet", "images", "model", "gallery"} <= {p.name for p in finished.iterdir()}
     columns = {(cell.attack, cell.column, cell.defense) for cell in result.cells}
     assert {("sia", "oblivious", "none"), ("sia", "oblivious", "jpeg_tvm"), ("pgd", "adaptive", "jpeg_tvm")} <= columns
@@ -122,9 +122,9 @@ def test_the_adversarial_set_can_be_audited(finished, radproof):
     assert "failed" in json.loads(out)
 
 
-def test_each_stage_stands_alone(finished, tmp_path, radproof):
-    data = next((finished / "data").glob("phantoms-*"))
-    model = finished / "model"
+def test_each_stage_stands_alone(finished, dataset, tmp_path, radproof):
+    data, model = tmp_path / "data", finished / "model"
+    assert radproof("data", "import", dataset, "--patients", dataset / "patients.csv", "--out", data)[0] == 0
     arguments = ("--model", model, "--data", data, "--attacks", "fgsm", "--eps", "8/255", "--images", 6)
     code, out, err = radproof("attack", *arguments, "--out", tmp_path / "attack", "--json", "-q")
     assert code == 0, err
@@ -151,10 +151,9 @@ def test_each_stage_stands_alone(finished, tmp_path, radproof):
     assert Manifest.read(tmp_path / "detect").samples[0].chain[-1]["step"] == "detect"
 
 
-def test_without_a_plan_options_do(finished, tmp_path, radproof):
-    data = next((finished / "data").glob("phantoms-*"))
+def test_without_a_plan_options_do(finished, dataset, tmp_path, radproof):
     code, out, err = radproof(
-        "assess", "--model", finished / "model", "--data", data, "--attacks", "fgsm", "--eps", "8/255",
+        "assess", "--model", finished / "model", "--data", dataset, "--attacks", "fgsm", "--eps", "8/255",
         "--images", 6, "--detectors", "frequency", "--defenses", "jpeg_tvm", "--out", tmp_path / "run", "-q",
     )  # fmt: skip
     assert code == 0, err

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from radproof.assess.parts import Settled
 from radproof.assess.plan import Plan
-from radproof.attacks.cost import gradients_per_image
+from radproof.attacks.cost import passes_per_image
 from radproof.core.params import show_fraction
 from radproof.core.records import digest
 from radproof.core.types import Attack, Defense
@@ -92,7 +92,7 @@ def _adaptive(plan: Plan, parts: Parts) -> Iterator[Job]:
 
 def uses_gradients(part: Settled[Attack]) -> bool:
     """Whether the attack takes gradients; square asks for answers alone."""
-    return part.recipe.name != "square"
+    return passes_per_image(part.recipe.name, part.params).backwards > 0
 
 
 def gradients(job: Job, parts: Parts) -> tuple[float, float]:
@@ -100,8 +100,8 @@ def gradients(job: Job, parts: Parts) -> tuple[float, float]:
     part = (parts.adaptive if job.on in parts.defenses else parts.attacks).get(job.label)
     if job.kind != "attack" or part is None:
         return 0.0, 0.0
-    passes = float(gradients_per_image(part.recipe.name, part.params))
-    return passes, passes if uses_gradients(part) else 0.0
+    passes = passes_per_image(part.recipe.name, part.params)
+    return float(passes.forwards), float(passes.backwards)
 
 
 def _without_eps(params: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -90,6 +89,7 @@ def open_manifest(data: DataPlan, cache: Path, progress: Progress) -> Manifest:
         count=data.count,
         seed=data.seed,
         balance=data.balance,
+        patients=None if data.patients is None else Path(data.patients),
         cache=cache,
         progress=progress,
     )
@@ -245,11 +245,7 @@ def _aids(material: Material) -> None:
         return
     some = _some(material.manifest, "train", AIDS, material.plan.seed)
     material.bank = _all(material, some)
-    if material.manifest.head == "softmax":
-        labels = torch.as_tensor(some.targets()).to(material.device)
-    else:
-        labels = torch.as_tensor(np.unique(some.targets(), axis=0, return_inverse=True)[1]).to(material.device)
-    material.pool = Pool(material.bank, labels)
+    material.pool = Pool(material.bank, torch.as_tensor(some.targets()).to(material.device))
 
 
 def bindings(material: Material, needs: Sequence[str]) -> dict[str, object]:

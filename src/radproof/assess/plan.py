@@ -44,6 +44,7 @@ class DataPlan(Record):
 
     kind: Literal["nih", "folder", "phantom", "manifest"]
     path: str | None = None  # relative to the plan's own folder; none for phantoms
+    patients: str | None = None  # a folder's table of patients: CSV with path, patient and perhaps view, age, sex
     classes: tuple[str, ...] | None = None
     multi_label: bool = False
     split: Literal["patient", "release"] = "patient"
@@ -154,7 +155,9 @@ def _anchored(plan: Plan, base: Path) -> Plan:
         train = train.model_copy(update={"weights": absolute(train.weights)})
     return plan.model_copy(
         update={
-            "data": plan.data.model_copy(update={"path": absolute(plan.data.path)}),
+            "data": plan.data.model_copy(
+                update={"path": absolute(plan.data.path), "patients": absolute(plan.data.patients)}
+            ),
             "model": plan.model.model_copy(update={"path": absolute(plan.model.path), "train": train}),
             "surrogate": absolute(plan.surrogate),
         }

@@ -306,7 +306,11 @@ def _images_manifest(root: Path, material: Material, found: Sequence[Answered]) 
                 )
             )
     manifest = Manifest(
-        root / IMAGES, material.manifest.labels, tuple(samples), material.manifest.head, {"kind": "adversarial"}
+        root / IMAGES,
+        material.manifest.labels,
+        tuple(samples),
+        material.manifest.head,
+        {"kind": "adversarial", "split": "kept"},
     )
     if samples:
         manifest.write(root / IMAGES / "manifest.parquet")

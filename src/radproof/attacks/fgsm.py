@@ -5,10 +5,11 @@ from radproof.attacks.ascent import Ascent, Momentum
 from radproof.attacks.balls import Linf
 from radproof.attacks.registry import attack
 from radproof.core.params import Epsilon
+from radproof.core.registry import gradients
 from radproof.core.types import Attack
 
 
-@attack(title="Fast Gradient Sign Method", paper="arXiv:1412.6572", threat="linf")
+@attack(title="Fast Gradient Sign Method", paper="arXiv:1412.6572", threat="linf", cost=lambda p: gradients(1))
 def fgsm(eps: Epsilon = 8 / 255) -> Attack:
     """One signed gradient step: the cheapest attack, and a weak one."""
     return Ascent(Linf(eps), rule=Momentum(0.0), steps=1)

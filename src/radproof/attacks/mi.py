@@ -5,6 +5,7 @@ from radproof.attacks.ascent import Ascent, Momentum
 from radproof.attacks.balls import Linf
 from radproof.attacks.registry import attack
 from radproof.core.params import Decay, Epsilon, Steps
+from radproof.core.registry import gradients
 from radproof.core.types import Attack
 
 
@@ -12,6 +13,7 @@ from radproof.core.types import Attack
     title="Momentum Iterative FGSM",
     paper="arXiv:1710.06081",
     threat="linf",
+    cost=lambda p: gradients(p["steps"]),
     presets={"quick": {"steps": 10}, "published": {"steps": 10}, "exhaustive": {"steps": 50}},
 )
 def mi(eps: Epsilon = 16 / 255, steps: Steps = 10, decay: Decay = 1.0) -> Attack:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """PGD (Madry et al., ICLR 2018): the plain strong white-box attack, in both norms."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -9,6 +10,7 @@ from radproof.attacks.ascent import Ascent, Momentum
 from radproof.attacks.balls import L2, Ball, Linf
 from radproof.attacks.registry import attack
 from radproof.core.params import Epsilon, Fraction, Restarts, Steps
+from radproof.core.registry import Passes
 from radproof.core.types import Attack
 
 OVERSHOOT = 2.5  # the default step covers the radius so many times, so that the ball's border can be searched
@@ -21,10 +23,19 @@ PRESETS = {
 Step = (
     Annotated[float, Fraction, Field(gt=0, le=1, description="Size of a step, or n/255; default 2.5*eps/steps.")] | None
 )
+
+
+def _cost(p: Mapping[str, Any]) -> Passes:
+    """Restarts are compared by a forward pass each; stopping early asks once before every step."""
+    steps = p["steps"] * p["restarts"]
+    asked = steps if p["stop_when_fooled"] else 0
+    return Passes(steps + asked + (p["restarts"] if p["restarts"] > 1 else 0), steps)
+
+
 StopEarly = Annotated[bool, Field(description="Leave an image alone once it is fooled; weakens transfer.")]
 
 
-@attack(title="Projected Gradient Descent", paper="arXiv:1706.06083", threat="linf", presets=PRESETS)
+@attack(title="Projected Gradient Descent", paper="arXiv:1706.06083", threat="linf", presets=PRESETS, cost=_cost)
 def pgd(
     eps: Epsilon = 8 / 255,
     steps: Steps = 10,
@@ -36,7 +47,7 @@ def pgd(
     return _pgd(Linf(eps), eps, steps, step, restarts, stop_when_fooled)
 
 
-@attack(title="Projected Gradient Descent, L2", paper="arXiv:1706.06083", threat="l2", presets=PRESETS)
+@attack(title="Projected Gradient Descent, L2", paper="arXiv:1706.06083", threat="l2", presets=PRESETS, cost=_cost)
 def pgd_l2(
     eps: Epsilon = 8 / 255,
     steps: Steps = 10,

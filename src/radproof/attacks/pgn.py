@@ -10,6 +10,7 @@ from radproof.attacks.balls import Linf
 from radproof.attacks.gradients import Flat
 from radproof.attacks.registry import attack
 from radproof.core.params import Copies, Decay, Epsilon, Steps, Unit
+from radproof.core.registry import gradients
 from radproof.core.types import Attack
 
 Zeta = Annotated[float, Field(gt=0, le=100, description="Radius of the neighbourhood, in budgets.")]
@@ -19,6 +20,7 @@ Zeta = Annotated[float, Field(gt=0, le=100, description="Radius of the neighbour
     title="Penalising Gradient Norm",
     paper="arXiv:2306.05225",
     threat="linf",
+    cost=lambda p: gradients(p["steps"] * p["samples"] * 2),
     presets={
         "quick": {"steps": 10, "samples": 4},
         "published": {"steps": 10, "samples": 20},

@@ -15,6 +15,7 @@ from radproof.attacks.blocks import DROP_CHANNELS, RESIZE, BlockMix
 from radproof.attacks.gradients import Through
 from radproof.attacks.registry import attack
 from radproof.core.params import Copies, Decay, Epsilon, Fraction, Steps
+from radproof.core.registry import gradients
 from radproof.core.types import Attack
 
 Blocks = Annotated[int, Field(ge=1, le=16, description="Blocks per side.")]
@@ -30,6 +31,7 @@ Shared = Annotated[bool, Field(description="One layout for the whole batch, as t
     title="Structure Invariant Attack",
     paper="arXiv:2309.14700",
     threat="linf",
+    cost=lambda p: gradients(p["steps"] * p["copies"]),
     presets={
         "quick": {"steps": 10, "copies": 4},
         "published": {"steps": 10, "copies": 20},

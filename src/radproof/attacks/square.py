@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from radproof.attacks.objective import Objective
 from radproof.attacks.registry import attack
 from radproof.core.params import Epsilon
+from radproof.core.registry import Passes
 from radproof.core.types import Attack, Classifier, Goal
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries: when the squares shrink
@@ -80,6 +81,7 @@ def _window(n: int, length: int, side: int, rng: Generator) -> Tensor:
     title="Square Attack",
     paper="arXiv:1912.00049",
     threat="linf",
+    cost=lambda p: Passes(p["queries"], 0),
     presets={"quick": {"queries": 100}, "published": {"queries": 5000}, "exhaustive": {"queries": 10_000}},
 )
 def square(

@@ -20,7 +20,7 @@ from radproof.attacks.objective import Objective
 from radproof.attacks.registry import attack
 from radproof.attacks.styles import Acquisition, Style
 from radproof.core.params import Copies, Decay, Epsilon, Steps, Unit
-from radproof.core.registry import Need
+from radproof.core.registry import Need, gradients
 from radproof.core.rng import uniform_like
 from radproof.core.types import Attack
 
@@ -99,6 +99,7 @@ Network = Annotated[str, Field(description="Folder with *predict*.onnx, *transfo
     title="Style Transfer Method",
     paper="arXiv:2308.10601",
     threat="linf",
+    cost=lambda p: gradients(p["steps"] * p["copies"]),
     variant="style",
     presets={
         "quick": {"steps": 10, "copies": 4},

@@ -13,7 +13,7 @@ from radproof.attacks.gradients import At, Through
 from radproof.attacks.pool import Pool
 from radproof.attacks.registry import attack
 from radproof.core.params import Copies, Decay, Epsilon, Steps, Unit
-from radproof.core.registry import Need
+from radproof.core.registry import Need, gradients
 from radproof.core.types import Attack
 from radproof.errors import BadPlan
 
@@ -50,6 +50,7 @@ class ScaleMask:
     title="Uniform Scale and Mix Mask",
     paper="arXiv:2311.12051",
     threat="linf",
+    cost=lambda p: gradients(p["steps"] * p["scales"] * p["mixes"]),
     presets={
         "quick": {"steps": 10, "scales": 5, "mixes": 1},
         "published": {"steps": 10, "scales": 5, "mixes": 3},

@@ -23,6 +23,9 @@ def import_(
     out: Annotated[Path, typer.Option(help="Folder for the manifest (and resized images).")],
     classes: Classes = None,
     multi_label: Annotated[bool, typer.Option(help="All findings side by side (sigmoid head).")] = False,
+    patients: Annotated[
+        Path | None, typer.Option(help="A folder's table: path,patient and perhaps view,age,sex.")
+    ] = None,
     split: Annotated[str, typer.Option(help="patient (60/20/20) | release (its own test list).")] = "patient",
     balance: Annotated[str | None, typer.Option(help="class or class,view: equal numbers in each fold.")] = None,
     size: Annotated[int | None, typer.Option(help="Resize the longer side.")] = None,
@@ -38,6 +41,7 @@ def import_(
             cache=out,
             progress=bars,
             classes=tuple(classes.split(",")) if classes else None,
+            patients=str(patients) if patients else None,
             multi_label=multi_label,
             split=split,
             balance=tuple(balance.split(",")) if balance else (),
@@ -61,12 +65,19 @@ def audit(
     from radproof import app as use
 
     with Bars(quiet=quiet) as bars:
-        manifest = use.open_path(source, progress=bars, classes=tuple(classes.split(",")) if classes else None)
+        # A set that came with folds of its own is judged by these, not by a split made here.
+        kept = use.kind_of(source) == "nih" or (source / "test").is_dir()
+        manifest = use.open_path(
+            source,
+            progress=bars,
+            classes=tuple(classes.split(",")) if classes else None,
+            split="release" if kept else "patient",
+        )
         found = use.audit(manifest, progress=bars)
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(found.model_dump(mode="json") | {"failed": found.failed})
     else:
-        print_lines(found.lines())
+        print_lines(found.lines({sample.id: sample.path for sample in manifest.samples}))
     if found.failed:
         raise GateFailed(f"the audit of {manifest.describe()} found what spoils test figures")
 

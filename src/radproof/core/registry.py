@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -18,6 +18,22 @@ from radproof.errors import BadPlan, UnknownName
 
 T = TypeVar("T")
 Preset = Literal["quick", "published", "exhaustive"]
+
+
+class Passes(NamedTuple):
+    """Passes through the network per image; every backward pass has a forward pass of its own among the forwards."""
+
+    forwards: int
+    backwards: int
+
+
+def gradients(count: int) -> Passes:
+    """The bill of `count` gradients."""
+    return Passes(count, count)
+
+
+Cost = Callable[[Mapping[str, Any]], Passes]
+"""From settled parameters to what is spent per image, at most."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,7 @@ class Recipe(Generic[T]):
     needs: Mapping[str, str]  # argument name -> what is to be bound to it
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     variant: str | None = None  # the parameter shown in brackets: stm[acquisition]
+    cost: Cost | None = None  # None: not said
 
     def settle(self, params: Mapping[str, Any], preset: str | None = None) -> dict[str, Any]:
         """All parameters, checked: the given ones over the preset's over the defaults.
@@ -49,9 +66,7 @@ class Recipe(Generic[T]):
         """
         unknown = [key for key in params if key not in self.params.model_fields]
         if unknown:
-            raise BadPlan(
-                f"{self.name} has no parameter {unknown[0]!r}{nearest(unknown[0], self.params.model_fields)}"
-            )
+            raise BadPlan(f"{self.name} has no parameter {unknown[0]!r}{nearest(unknown[0], self.params.model_fields)}")
         chosen = {**self.presets.get(preset or "", {}), **params}
         try:
             return self.params(**chosen).model_dump()
@@ -90,6 +105,7 @@ class Registry(Generic[T]):
         threat: str = "",
         variant: str | None = None,
         presets: Mapping[str, Mapping[str, Any]] | None = None,
+        cost: Cost | None = None,
     ) -> Callable[[Callable[..., T]], Recipe[T]]:
         """Register the decorated function under its own name."""
 
@@ -98,9 +114,8 @@ class Registry(Generic[T]):
             if name in self._recipes:
                 raise ValueError(f"{self.kind} {name!r} is already registered")
             params, needs = _signature(name, build)
-            recipe = Recipe(
-                name, title, paper, threat, inspect.getdoc(build) or "", params, build, needs, presets or {}, variant
-            )
+            doc = inspect.getdoc(build) or ""
+            recipe = Recipe(name, title, paper, threat, doc, params, build, needs, presets or {}, variant, cost)
             self._recipes[name] = recipe
             return recipe
 

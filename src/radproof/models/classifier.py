@@ -25,8 +25,13 @@ class Backbone(Protocol):
 
     num_features: int  # channels of the feature maps
 
-    def forward_features(self, x: Tensor, /) -> Tensor: ...
-    def forward_head(self, maps: Tensor, /) -> Tensor: ...
+    def forward_features(self, x: Tensor, /) -> Tensor:
+        """Pixels (N, C, H, W) -> feature maps (N, F, h, w)."""
+        ...
+
+    def forward_head(self, maps: Tensor, /) -> Tensor:
+        """Feature maps -> features (N, F)."""
+        ...
 
 
 def resize(x: Tensor, side: int) -> Tensor:
