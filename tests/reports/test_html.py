@@ -214,7 +214,7 @@ def test_long_lists_are_cut_short(result, finished):
 
 def test_the_ways_of_making_intervals_are_all_named(result, parsed):
     found = methods(result.model_dump(mode="json"))
-    assert found == ["Clopper-Pearson over patients, 95 %", "cluster bootstrap over patients, 2000 draws, 95 %"]
+    assert found == ["cluster bootstrap over patients, 2000 draws, 95 %", "Clopper-Pearson over patients, 95 %"]
     assert all(one.replace(" %", "\xa0%") in "".join(parsed.words) for one in found)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from radproof.core.records import Doubt
+from radproof.core.records import Doubt, Estimate
 from radproof.reports.reading import Reading, about, describe, still_right
 
 REFERENCE = 4 / 255
@@ -64,6 +64,15 @@ def test_the_best_detector_is_judged_by_the_attack_it_sees_worst(reading):
     found = reading.best_detection()
     assert found is not None
     assert (found[0].detector, found[1].attack, found[1].budget) == ("feature_squeezing", "sia", "4/255")
+
+
+def test_a_detector_is_judged_where_something_fooled_the_model(result):
+    nothing = Estimate(value=None, low=None, high=None, method="nothing fooled the model", n=0)
+    found = result.detection[0]
+    rows = tuple(r.model_copy(update={"detected": nothing}) if r.budget == "4/255" else r for r in found.rows)
+    row = Reading(result).hardest(found.model_copy(update={"rows": rows}))
+    assert row is not None
+    assert (row.attack, row.budget) == ("sia", "1/255")
 
 
 def test_doubts_are_numbered_serious_first_and_found_by_what_they_concern(reading, result):

@@ -43,6 +43,12 @@ def test_nothing_measured_is_a_dash_with_the_reason():
     assert sentence(None) == "– not measured"
 
 
+def test_the_end_of_a_search_stands_for_itself_or_more():
+    median = estimate(9 / 255, 16 / 255, 16 / 255)
+    assert sentence(median, "budget", most=16 / 255) == "≥16/255 (9–≥16)"
+    assert sentence(median, "budget", most=32 / 255) == "16/255 (9–16)"
+
+
 def test_the_sample_is_named():
     assert sample(estimate(0, 0.1, 1, n=1090, patients=800)) == "1,090 images of 800 patients"
     assert sample(estimate(0, 0.1, 1, n=1, patients=1)) == "1 image of 1 patient"

@@ -36,9 +36,10 @@ def _card(
     *tags: str,
     kind: Kind = "share",
     ladder: tuple[tuple[str, Shown], ...] = (),
+    most: float | None = None,
 ) -> Card:
     marks = reading.marks("all", *tags)
-    shown = show(estimate, kind, strip=True)
+    shown = show(estimate, kind, strip=True, most=most)
     return Card(title, shown, sample(estimate), note, ladder, marks, not reading.serious(*tags))
 
 
@@ -64,13 +65,10 @@ def _smallest(reading: Reading) -> Card | None:
     found = reading.result.smallest
     if found is None:
         return None
-    note = f"{found.attack}, white-box; before rounding to the file's grey levels {_float(found.median_float)}"
+    loose = sentence(found.median_float, "budget", most=found.most)
+    note = f"{found.attack}, white-box; before rounding to the file's grey levels {loose}"
     title = "Smallest change that fools half the images"
-    return _card(reading, title, found.median_stored, note, "smallest", found.attack, kind="budget")
-
-
-def _float(estimate: Estimate) -> str:
-    return sentence(estimate, "budget")
+    return _card(reading, title, found.median_stored, note, "smallest", found.attack, kind="budget", most=found.most)
 
 
 def _missed(reading: Reading) -> Card | None:

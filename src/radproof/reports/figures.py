@@ -115,7 +115,7 @@ def smallest_chart(found: Smallest) -> Chart | None:
         series.append(Series(name, tone, path, _median(medians[name], x, y)))
     step = max(1, (highest - lowest) // 6)
     ticks = tuple((tidy(x(k)), _power(k)) for k in range(lowest, highest + 1, step))
-    said = [f"median {name} {sentence(medians[name], 'budget')}" for name in lines]
+    said = [f"median {name} {sentence(medians[name], 'budget', most=found.most)}" for name in lines]
     alt = f"Share of {found.images} images fooled by {found.attack} at or under each budget: {'; '.join(said)}."
     title = f"Smallest fooling budget, {found.attack}"
     return Chart(title, alt, "budget, in 1/255", "images fooled", ticks, percent_ticks(y), tuple(series))

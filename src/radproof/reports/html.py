@@ -3,6 +3,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -61,9 +62,10 @@ def read_result(run: Path) -> Result:
 def summary_rows(result: Result) -> list[dict[str, str]]:
     """The summary table, for the page and for the command line: every row has the same keys, in printing order.
 
-    attack, budget, defence, column (clean, bare, oblivious, transfer, adaptive, headline or corruption), goal (where
-    the plan has several), accuracy, robust accuracy and success as `62 % (54–70)`, n (images behind the robust
-    accuracy) and doubts (D1 D3, as the report numbers them). A box is empty where the question does not arise.
+    attack (with its goal where that is not any wrong answer), budget, defence, column (clean, bare, oblivious,
+    transfer, adaptive, headline or corruption), still right (accuracy of clean and corrupted images, robust accuracy
+    of attacked ones), success, both as `62 % (54–70)`, and n, the images behind "still right". A box is empty where
+    the question does not arise.
     """
     return tables.summary_rows(Reading(result))
 
@@ -91,8 +93,8 @@ def render(result: Result, run: Path) -> str:
         evidence=evidence,
         checks=checks,
         figures=figures,
-        smallest_stored=show(smallest.median_stored, "budget") if smallest else None,
-        smallest_float=show(smallest.median_float, "budget") if smallest else None,
+        smallest_stored=show(smallest.median_stored, "budget", most=smallest.most) if smallest else None,
+        smallest_float=show(smallest.median_float, "budget", most=smallest.most) if smallest else None,
         smallest_chart=figures.smallest_chart(smallest) if smallest else None,
         gallery=strips(result.gallery, run),
         methods=methods(result.model_dump(mode="json")),
@@ -109,13 +111,13 @@ def render(result: Result, run: Path) -> str:
 
 
 def methods(value: Any) -> list[str]:
-    """Every way in which an interval of this result was made."""
-    found: dict[str, None] = {}
+    """Every way in which an interval of this result was made, the commonest first."""
+    found: Counter[str] = Counter()
 
     def walk(one: Any) -> None:
         if isinstance(one, Mapping):
             if "method" in one and one.get("value") is not None:
-                found[str(one["method"])] = None
+                found[str(one["method"])] += 1
             for inner in one.values():
                 walk(inner)
         elif isinstance(one, (list, tuple)):
@@ -123,7 +125,7 @@ def methods(value: Any) -> list[str]:
                 walk(inner)
 
     walk(value)
-    return sorted(found)
+    return sorted(found, key=lambda method: (-found[method], method))
 
 
 def short_path(text: str) -> str:

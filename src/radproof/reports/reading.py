@@ -134,7 +134,8 @@ class Reading:
     def hardest(self, detection: Detection) -> DetectionRow | None:
         """The attack at the reference budget that a detector flags least often, among those that fooled the model."""
         reference = self.reference
-        rows = [row for row in detection.rows if reference and row.eps == reference.eps] or list(detection.rows)
+        told = [row for row in detection.rows if row.detected.value is not None] or list(detection.rows)
+        rows = [row for row in told if reference and row.eps == reference.eps] or told
         rows = [row for row in rows if row.positives == "successful"] or rows
         return min(rows, key=lambda row: _or(row.detected.value, 2.0), default=None)
 

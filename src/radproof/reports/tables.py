@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables that everyone reads: attacks against the bare model, defences in their columns, and the summary."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from radproof.assess.result import Cell, Column
@@ -176,45 +175,37 @@ def _made_by(cell: Cell | None) -> str:
 
 def summary_rows(reading: Reading) -> list[dict[str, str]]:
     """The summary, one row per line that both the report and the command line print; see `html.summary_rows`."""
-    rows = [_line(reading, reading.clean(), "clean images", "clean")]
+    rows = [_line(reading.clean(), "clean", "clean")]
     for goal in reading.goals:
         for rung in reading.budgets:
             for attack, made_on in reading.attacks:
                 cell = reading.bare(attack, made_on, goal, rung.eps)
-                rows.append(_line(reading, cell, attack, "bare" if made_on == "model" else f"bare, from {made_on}"))
-            rows.append(_line(reading, reading.headline(BARE, goal, rung.eps), "worst per image", "bare"))
+                rows.append(_line(cell, attack, "bare" if made_on == "model" else "transfer"))
+            rows.append(_line(reading.headline(BARE, goal, rung.eps), WORST, "headline"))
     for defense in reading.defenses:
-        rows.append(_line(reading, reading.clean(defense), "clean images", "clean"))
+        rows.append(_line(reading.clean(defense), "clean", "clean"))
         for goal in reading.goals:
             for rung in reading.budgets:
-                rows += _columns(reading, defense, goal, rung)
-    rows += [_line(reading, cell, cell.attack, "corruption") for cell in reading.corruptions]
+                for column, _ in COLUMNS:
+                    cell = reading.column(defense, column, goal, rung.eps)
+                    rows.append(_line(cell, cell.attack if cell else "", column))
+                rows.append(_line(reading.headline(defense, goal, rung.eps), WORST, "headline"))
+    rows += [_line(cell, cell.attack, "corruption") for cell in reading.corruptions]
     return [row for row in rows if row]
 
 
-def _columns(reading: Reading, defense: str, goal: str, rung: Budget) -> Iterable[dict[str, str]]:
-    for column, _ in COLUMNS:
-        cell = reading.column(defense, column, goal, rung.eps)
-        yield _line(reading, cell, "worst per image" if cell and cell.attack == WORST else _made_by(cell), column)
-    yield _line(reading, reading.headline(defense, goal, rung.eps), "worst per image", "headline")
-
-
-def _line(reading: Reading, cell: Cell | None, attack: str, column: str) -> dict[str, str]:
+def _line(cell: Cell | None, attack: str, column: str) -> dict[str, str]:
     """One row of the summary; empty where the result has no such cell."""
     if cell is None:
         return {}
-    line = {
-        "attack": attack,
-        "budget": cell.budget if cell.column not in ("clean", "corruption") else "",
+    attacked = cell.column not in ("clean", "corruption")
+    right = still_right(cell) if attacked else cell.scores.accuracy
+    return {
+        "attack": attack if cell.goal in ("", "misclassify") else f"{attack} ({cell.goal})",
+        "budget": cell.budget if attacked else "",
         "defence": "" if cell.defense == BARE else cell.defense,
         "column": column,
-    }
-    if len(reading.goals) > 1:
-        line["goal"] = cell.goal
-    return line | {
-        "accuracy": str(show(cell.scores.accuracy)),
-        "robust accuracy": str(show(cell.robust_accuracy)) if cell.robust_accuracy else "",
+        "still right": str(show(right)),
         "success": str(show(cell.success)) if cell.success else "",
-        "n": str((cell.robust_accuracy or cell.scores.accuracy).n),
-        "doubts": " ".join(f"D{mark}" for mark in reading.marks("all", *about(cell))),
+        "n": str(right.n if right else 0),
     }

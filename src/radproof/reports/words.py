@@ -26,8 +26,13 @@ class Shown:
         return " ".join(part for part in (self.value, self.interval) if part)
 
 
-def show(estimate: Estimate | None, kind: Kind = "share", *, label: str = "", strip: bool = False) -> Shown:
-    """An estimate as `62 % (54–70)` and `n 90`; where nothing was measured a dash and the reason."""
+def show(
+    estimate: Estimate | None, kind: Kind = "share", *, label: str = "", strip: bool = False, most: float | None = None
+) -> Shown:
+    """An estimate as `62 % (54–70)` and `n 90`; where nothing was measured a dash and the reason.
+
+    Where a search ended at `most`, that number stands for itself or more, and is told so: `≥16/255`.
+    """
     if estimate is None:
         return Shown(NOTHING, "not measured", "", label=label)
     if estimate.value is None or estimate.low is None or estimate.high is None:
@@ -35,6 +40,10 @@ def show(estimate: Estimate | None, kind: Kind = "share", *, label: str = "", st
         return Shown(NOTHING, reason, f"n {estimate.n}", estimate.method, label)
     numbers = (estimate.value, estimate.low, estimate.high)
     value, low, high = _numbers(numbers, kind)
+    if most is not None:
+        value, low, high = (
+            "≥" * (number >= most) + text for number, text in zip(numbers, (value, low, high), strict=True)
+        )
     if kind == "share":
         value = {"0.0": "<0.1", "100.0": ">99.9"}.get(value, value)
     between = " to " if estimate.low < 0 else "–"
@@ -42,9 +51,9 @@ def show(estimate: Estimate | None, kind: Kind = "share", *, label: str = "", st
     return Shown(value + _UNITS[kind], f"({low}{between}{high})", f"n {estimate.n}", estimate.method, label, place)
 
 
-def sentence(estimate: Estimate | None, kind: Kind = "share") -> str:
+def sentence(estimate: Estimate | None, kind: Kind = "share", *, most: float | None = None) -> str:
     """The same within running text."""
-    return str(show(estimate, kind))
+    return str(show(estimate, kind, most=most))
 
 
 def sample(estimate: Estimate) -> str:
