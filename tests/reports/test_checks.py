@@ -64,7 +64,14 @@ def test_shortcuts_stand_beside_the_model(reading):
 def test_views(reading):
     table = view_table(reading)
     assert table is not None
-    assert [row.head.text for row in table.rows] == ["AP", "PA", "balanced"]
+    assert [text(row.boxes[0]) for row in table.rows] == ["73 % (65–81)", "80 % (72–88)", "76 % (68–84)"]
+
+
+def test_an_auroc_of_a_view_is_no_share(result):
+    views = {"accuracy PA": result.by_view["PA"], "AUROC Normal PA": result.by_view["PA"]}
+    table = view_table(Reading(result.model_copy(update={"by_view": views})))
+    assert table is not None
+    assert [text(row.boxes[0]) for row in table.rows] == ["80 % (72–88)", "0.80 (0.72–0.88)"]
 
 
 def test_what_was_not_measured_has_no_table(result):

@@ -68,6 +68,15 @@ def test_smallest_budgets_climb_to_the_share_that_was_fooled(result):
     assert len(places) == 3  # 1/255, 2/255, and the end of the axis
 
 
+def test_a_median_beyond_the_search_is_not_pointed_at(result):
+    found = result.smallest
+    beyond = found.median_stored.model_copy(update={"value": found.most, "high": found.most})
+    chart = smallest_chart(found.model_copy(update={"median_stored": beyond}))
+    assert chart is not None
+    assert [len(s.marks) for s in chart.series] == [0, 1]
+    assert "median as stored ≥16/255 (1–≥16)" in chart.alt
+
+
 def test_nobody_fooled_is_no_chart(result):
     nobody = result.smallest.model_copy(update={"float_budgets": (None,), "stored_budgets": (None,)})
     assert smallest_chart(nobody) is None

@@ -115,9 +115,12 @@ def shortcut_table(reading: Reading) -> Table | None:
 
 
 def view_table(reading: Reading) -> Table | None:
-    """Clean accuracy in each view."""
+    """The model on clean images of each view: accuracies, and AUROCs where the result has them."""
     rows = [
-        Row(Box(text=view, marks=reading.marks(f"view:{view}")), (Box((show(one, strip=True),)),))
+        Row(
+            Box(text=view, marks=reading.marks(f"view:{view}")),
+            (Box((show(one, "score" if view.startswith("AUROC") else "share", strip=True),)),),
+        )
         for view, one in reading.result.by_view.items()
     ]
-    return Table("Clean accuracy by view", ("View", "Accuracy"), tuple(rows)) if rows else None
+    return Table("By view", ("View", "On clean images"), tuple(rows)) if rows else None

@@ -112,7 +112,7 @@ def smallest_chart(found: Smallest) -> Chart | None:
     for tone, (name, budgets) in enumerate(lines.items()):
         at = sorted(x(math.log2(255 * value)) if value else float(LEFT) for value in budgets if value is not None)
         path = _steps(at, len(budgets), y)
-        series.append(Series(name, tone, path, _median(medians[name], x, y)))
+        series.append(Series(name, tone, path, _median(medians[name], found.most, x, y)))
     step = max(1, (highest - lowest) // 6)
     ticks = tuple((tidy(x(k)), _power(k)) for k in range(lowest, highest + 1, step))
     said = [f"median {name} {sentence(medians[name], 'budget', most=found.most)}" for name in lines]
@@ -128,8 +128,9 @@ def _steps(at: Sequence[float], images: int, y: Scale) -> str:
     return f"{path}H{RIGHT}"
 
 
-def _median(estimate: Estimate, x: Scale, y: Scale) -> tuple[Mark, ...]:
-    if not estimate.value:
+def _median(estimate: Estimate, most: float, x: Scale, y: Scale) -> tuple[Mark, ...]:
+    # A search that ended at the largest budget tried has no median to point at.
+    if not estimate.value or estimate.value >= most:
         return ()
     place, half = x(math.log2(255 * estimate.value)), tidy(y(0.5))
     return (Mark(tidy(place), half, half, half),)
