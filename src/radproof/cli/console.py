@@ -77,7 +77,10 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(name, justify="left" if number < 3 else "right", overflow="fold")
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console(highlight=False).print(table)
+    out = Console(highlight=False)
+    if not out.is_terminal:
+        out.width = 200  # a file or a log has no edge to break words at
+    out.print(table)
 
 
 def print_lines(lines: Sequence[str]) -> None:

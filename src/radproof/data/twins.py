@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 
 from radproof.core.progress import Progress
 from radproof.data.images import StoredImage, to_unit
@@ -80,6 +81,12 @@ def find_twins(thumbs: Floats, groups: Sequence[str], progress: Progress) -> lis
 
     Flat thumbnails match nothing.
     """
+    # Matrices are small here: several threads would only wait for one another.
+    with threadpool_limits(1):
+        return _found(thumbs, groups, progress)
+
+
+def _found(thumbs: Floats, groups: Sequence[str], progress: Progress) -> list[Match]:
     names = sorted(set(groups), key=lambda name: (-list(groups).count(name), name))
     membership, textured = np.array(groups), thumbs.std((1, 2)) > 1e-4
     matches: list[Match] = []
@@ -135,7 +142,9 @@ def _aligned(image: Floats, template: Floats, pose: Pose, steps: int = 10) -> Po
         grey, down, right = _sampled(planes, pose)
         slopes = [down * _ROWS, down * _COLUMNS, down, right * _ROWS, right * _COLUMNS, right]
         system = np.stack([*slopes, grey, np.ones_like(grey)], 1)
-        solution = np.linalg.lstsq(system, target, rcond=None)[0]
+        # Normal equations: eight unknowns need no factorisation of thousands of rows.
+        square = system.T @ system + 1e-9 * np.eye(system.shape[1], dtype=system.dtype)
+        solution = np.linalg.solve(square, system.T @ target)
         if abs(solution[6]) < 1e-6:
             break  # nothing of the image is left in the fit
         moves = solution[:6].reshape(2, 3) / solution[6]
