@@ -37,7 +37,7 @@ def test_draws_depend_on_the_generator_alone():
 
 
 def test_off_changes_nothing():
-    assert augment(X, draw(4, generator(0)), AugmentRecipe(on=False)) is X
+    assert augment(X, draw(4, generator(0)), AugmentRecipe(enabled=False)) is X
     assert torch.equal(augment(X, draw(4, generator(0)), AugmentRecipe(**NOTHING)), X)
 
 

@@ -142,7 +142,7 @@ def test_findings_side_by_side(teach, recipe, blobs):
     fit, judge = blobs
     both = [torch.stack([t, 1 - t], 1).float() for t in (fit.targets, judge.targets)]
     data = (fit.images, both[0], judge.images, both[1])
-    recipe = recipe.model_copy(update={"epochs": 8, "augment": AugmentRecipe(on=False)})
+    recipe = recipe.model_copy(update={"epochs": 8, "augment": AugmentRecipe(enabled=False)})
     trained = teach(recipe, data=data, head="sigmoid", labels=("Bright", "Dark"))
     logits = trained.model(torch.stack(judge.images))
     assert ((logits[:, 0] > 0) == (judge.targets > 0)).float().mean() > 0.9

@@ -8,12 +8,12 @@ def test_defaults_are_the_published_recipe_made_safe_for_the_thorax():
     recipe = TrainingRecipe()
     assert (recipe.architecture, recipe.hidden, recipe.dropout, recipe.unfreeze) == ("densenet121", 256, 0.5, 50)
     assert (recipe.optimiser, recipe.lr, recipe.batch) == ("adam", 1e-5, 32)
-    assert recipe.augment.on
+    assert recipe.augment.enabled
     assert not recipe.augment.flip
 
 
 def test_json_round_trip():
-    recipe = TrainingRecipe(unfreeze="all", augment=AugmentRecipe(on=False), weights="w.safetensors")
+    recipe = TrainingRecipe(unfreeze="all", augment=AugmentRecipe(enabled=False), weights="w.safetensors")
     assert TrainingRecipe.model_validate_json(recipe.model_dump_json()) == recipe
 
 

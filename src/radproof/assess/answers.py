@@ -50,6 +50,7 @@ class Answered:
     forwards: float = 0.0  # per image
     backwards: float = 0.0
     seconds: float = 0.0
+    micro_batch: int = 0  # the smallest that memory forced on a batch; 0 where nothing was made
 
 
 def collect(space: Workspace, material: Material, jobs: Sequence[Job]) -> list[Answered]:
@@ -106,6 +107,7 @@ def _answered(
         forwards=float(forwards),
         backwards=float(backwards),
         seconds=float(seconds),
+        micro_batch=int(min(a["cost"][3] for a in stored)),
     )
 
 
@@ -243,6 +245,6 @@ def attack_step(job: Job, sample: str, sha256: str, batch: int, material: Materi
         "backward": job.backward,
         "of": sample,
         "of_sha256": sha256,
-        "model": material.model.fingerprint(),
+        "model": material.fingerprint,
         "seed": seed_for(material.plan.seed, *job.identity(), batch),
     }

@@ -20,7 +20,7 @@ from radproof.core.records import Estimate
 from radproof.core.types import Goal
 from radproof.data.storage import quantise, to_unit_tensor
 
-HUGE, HUGE_STEPS, HUGE_BATCHES = 0.5, 20, 2
+HUGE, HUGE_STEPS, HUGE_BATCHES = 0.5, 20, 1
 Probe = Callable[[Tensor, list[int], torch.Generator], Arrays]
 
 

@@ -11,8 +11,15 @@ from itertools import pairwise
 from radproof.assess.material import Material
 from radproof.assess.result import Cell, Detection, Shortcut
 from radproof.core.records import Doubt, Estimate
+from radproof.data.findings import Audit
 
 FEW_PATIENTS = 30
+SHORTCUTS = {
+    "thumbnail": "a histogram with an 8×8 thumbnail",
+    "view": "the view position",
+    "age_sex": "age and sex",
+    "file_size": "the file size",
+}
 ONE_STEP, ITERATIVE = ("fgsm",), ("pgd", "mi", "sia", "stm", "pgn", "usmm")
 
 
@@ -24,7 +31,8 @@ class Evidence:
     cells: Sequence[Cell]
     detection: Sequence[Detection]
     shortcuts: Sequence[Shortcut]
-    audit: Sequence[str]  # what the audit found that spoils a test figure
+    audit: Audit
+    micro_batch: int  # the smallest that was used
     huge: Estimate | None  # accuracy under a budget that hides the whole image
     noise: dict[float, Estimate]  # accuracy under random noise of each budget's size
     preflight: Sequence[Doubt]
@@ -46,6 +54,7 @@ def doubts(evidence: Evidence) -> tuple[Doubt, ...]:
             _adaptive,
             _rounding,
             _detectors,
+            _memory,
         )
         for doubt in check(evidence)
     )
@@ -56,8 +65,25 @@ def _preflight(e: Evidence) -> Iterator[Doubt]:
 
 
 def _leakage(e: Evidence) -> Iterator[Doubt]:
-    for line in e.audit:
-        yield Doubt(kind="leakage", about="all", message=line)
+    spoils = {
+        "patients lie in more than one fold": e.audit.shared_patients,
+        "films lie in more than one fold": e.audit.across,
+        "augmented images lie outside the training fold": e.audit.augmented_outside_training,
+        "files are unreadable": e.audit.unreadable,
+        "files changed since they were imported": e.audit.changed,
+    }
+    for what, found in spoils.items():
+        if found:
+            yield Doubt(kind="leakage", about="all", message=f"the audit of the data: {len(found)} {what}")
+    trained_on = e.material.card.data_fingerprint
+    if trained_on != e.material.manifest.fingerprint():
+        yield Doubt(
+            kind="training-data-not-verifiable",
+            about="all",
+            message="the model's card does not name this data set with these folds, so it cannot be ruled out that "
+            "test patients were trained on",
+            severity="note",
+        )
     if any(not sample.patient for sample in e.material.test.samples):
         yield Doubt(
             kind="leakage-not-verifiable",
@@ -75,8 +101,8 @@ def _shortcut(e: Evidence) -> Iterator[Doubt]:
         yield Doubt(
             kind="shortcut",
             about=clean.key,
-            message=f"the network's AUROC {_show(auroc, 2)} does not clear what {shortcut.name.replace('_', ' and ')} "
-            f"alone reaches, {_show(shortcut.auroc, 2)}: it may not be looking at the lungs",
+            message=f"the network's AUROC {_show(auroc, 2)} does not clear what {SHORTCUTS[shortcut.name]} alone "
+            f"reaches, {_show(shortcut.auroc, 2)}: it may not be looking at the lungs",
         )
 
 
@@ -198,6 +224,17 @@ def _detectors(e: Evidence) -> Iterator[Doubt]:
                 message=f"{detection.detector} promised to flag {detection.promised_rate:.0%} of clean images and "
                 f"flagged {_show(detection.achieved_rate)}",
             )
+
+
+def _memory(e: Evidence) -> Iterator[Doubt]:
+    if e.micro_batch < e.material.plan.micro_batch:
+        yield Doubt(
+            kind="out-of-memory",
+            about="all",
+            message=f"memory ran out: some batches were computed {e.micro_batch} images at a time instead of "
+            f"{e.material.plan.micro_batch}, so another machine may give other bytes",
+            severity="note",
+        )
 
 
 def _clean(cells: Sequence[Cell]) -> Cell:

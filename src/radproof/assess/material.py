@@ -32,7 +32,7 @@ from radproof.models.classifier import ImageClassifier
 from radproof.training.loop import train
 
 AIDS = 64  # training images that attacks may mix with or borrow a style from
-FITTED = 400  # training images that a detector learns the usual from
+FITTED = 250  # training images that a detector learns the usual from
 
 
 @dataclass
@@ -49,6 +49,7 @@ class Material:
     device: torch.device
     model: ImageClassifier
     card: ModelCard
+    fingerprint: str  # of the model
     surrogate: ImageClassifier | None = None
     defenses: dict[str, Defense] = field(default_factory=dict[str, Defense])
     detectors: dict[str, FittedDetector] = field(default_factory=dict[str, FittedDetector])
@@ -119,6 +120,7 @@ def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, pr
         device=device,
         model=model,
         card=card,
+        fingerprint=model.fingerprint(),
         defenses={label: part.make() for label, part in parts.defenses.items()},
         training=training,
     )

@@ -153,8 +153,14 @@ def _anchored(plan: Plan, base: Path) -> Plan:
     train = plan.model.train
     if train and train.weights:
         train = train.model_copy(update={"weights": absolute(train.weights)})
+
+    def anchored(part: Part) -> Part:
+        network = part.params.get("network")
+        return part.model_copy(update={"params": {**part.params, "network": absolute(network)}}) if network else part
+
     return plan.model_copy(
         update={
+            "attacks": tuple(anchored(part) for part in plan.attacks),
             "data": plan.data.model_copy(
                 update={"path": absolute(plan.data.path), "patients": absolute(plan.data.patients)}
             ),

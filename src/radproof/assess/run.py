@@ -112,7 +112,7 @@ def _worked(
 
 
 def _same_inputs(space: Workspace, material: Material) -> None:
-    facts = {"data": material.test.fingerprint(), "model": material.model.fingerprint()}
+    facts = {"data": material.test.fingerprint(), "model": material.fingerprint}
     if material.surrogate is not None:
         facts["surrogate"] = material.surrogate.fingerprint()
     space.insist("inputs", facts)
@@ -206,7 +206,8 @@ def _result(
             cells=cells,
             detection=detected,
             shortcuts=baselines,
-            audit=audited.lines() if audited.failed else [],
+            audit=audited,
+            micro_batch=min((a.micro_batch for a in found if a.micro_batch), default=plan.micro_batch),
             huge=checks.huge_accuracy(material, space, measurer),
             noise=checks.noise_accuracy(material, space, measurer),
             preflight=evidence["preflight"],
@@ -259,7 +260,7 @@ def _provenance(material: Material, precision: str) -> dict[str, Any]:
         "precision": precision,
         "micro_batch": material.plan.micro_batch,
         "plan": material.plan.digest,
-        "model": material.model.fingerprint(),
+        "model": material.fingerprint,
         "data": material.test.fingerprint(),
     }
 

@@ -7,6 +7,7 @@ from radproof.assess.result import Cell, Smallest
 from radproof.core.params import show_fraction
 from radproof.core.records import Doubt, Estimate
 
+REFERENCE = 4 / 255  # the largest budget up to this is the one that defences are told by
 HELD = 0.8  # share of right answers that must survive, at the interval's bound, for "withstood"
 
 
@@ -17,7 +18,7 @@ def verdict(cells: Sequence[Cell], smallest: Smallest | None, doubts: Sequence[D
     if not bare:
         return "No attack was made; only the answers to clean images were measured."
     return " ".join(
-        part for part in (_bare(bare[0], doubts), _median(smallest), *_defenses(headline, bare[0], doubts)) if part
+        part for part in (_bare(bare[0], doubts), _median(smallest), *_defenses(cells, bare[0].goal, doubts)) if part
     )
 
 
@@ -45,22 +46,33 @@ def _median(smallest: Smallest | None) -> str:
     return f"Half of the images are fooled by {eps * 255:.2g}/255 or less."
 
 
-def _defenses(headline: Sequence[Cell], bare: Cell, doubts: Sequence[Doubt]) -> list[str]:
-    same = [c for c in headline if c.defense != "none" and (c.goal, c.eps) == (bare.goal, bare.eps)]
+def _defenses(cells: Sequence[Cell], goal: str, doubts: Sequence[Doubt]) -> list[str]:
+    """What each defence leaves of the right answers at the reference budget, and what it costs without an attack."""
+    headline = [c for c in cells if c.column == "headline" and c.goal == goal]
+    eps = max((c.eps for c in headline if c.eps <= REFERENCE), default=min(c.eps for c in headline))
+    at = {c.defense: c for c in headline if c.eps == eps}
+    clean = {c.defense: c.scores.accuracy for c in cells if c.column == "clean"}
     found: list[str] = []
-    for cell in same:
-        if cell.robust_accuracy is None or bare.robust_accuracy is None or cell.robust_accuracy.value is None:
+    for name, cell in at.items():
+        kept, bare, before, after = cell.robust_accuracy, at["none"].robust_accuracy, clean["none"], clean.get(name)
+        if name == "none" or not kept or not bare or not after or kept.value is None or bare.value is None:
             continue
-        gained = cell.robust_accuracy.value - (bare.robust_accuracy.value or 0)
-        about = [d for d in doubts if d.severity == "serious" and cell.defense in d.about]
-        kept = f"{_percent(cell.robust_accuracy)} of the images are still answered rightly"
-        if about:
-            found.append(f"Whether {cell.defense} helps is not established.")
-        elif gained < 0.05:
-            found.append(f"With {cell.defense}, against an attacker who knows it, {kept}: it does not help.")
-        else:
-            found.append(f"With {cell.defense}, against an attacker who knows it, {kept}.")
+        what = (
+            f"With {name}, {_percent(kept)} of the images are answered rightly under attack at {cell.budget} "
+            f"({_percent(bare)} without it), and {_percent(after)} without attack ({_percent(before)} without it)"
+        )
+        serious = [d for d in doubts if d.severity == "serious" and name in d.about]
+        found.append(
+            f"{what}: {'whether it helps is not established' if serious else _judged(kept, bare, before, after)}."
+        )
     return found
+
+
+def _judged(kept: Estimate, bare: Estimate, before: Estimate, after: Estimate) -> str:
+    if kept.low is None or bare.value is None or kept.low <= bare.value:
+        return "it does not help"
+    gain, cost = (kept.value or 0) - bare.value, (before.value or 0) - (after.value or 0)
+    return "it costs more than it brings" if cost > gain else "it helps"
 
 
 def _levels(cell: Cell) -> str:

@@ -24,7 +24,7 @@ def draw(images: int, rng: Generator) -> Tensor:
 
 def augment(images: Tensor, draws: Tensor, recipe: AugmentRecipe) -> Tensor:
     """Change each image (N, C, H, W) in [0, 1] as its row of draws (N, 8) says; same shape, in [0, 1]."""
-    if not recipe.on:
+    if not recipe.enabled:
         return images
     return torch.stack([_one(image, row, recipe) for image, row in zip(images, draws.tolist(), strict=True)])
 

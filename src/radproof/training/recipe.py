@@ -14,7 +14,7 @@ Epochs = Annotated[int, Field(ge=0, le=1000)]
 class AugmentRecipe(Record):
     """Random changes of the training fold that a thorax survives: never a vertical flip."""
 
-    on: bool = Field(default=True, description="Whether training images are changed at random at all.")
+    enabled: bool = Field(default=True, description="Whether training images are changed at random at all.")
     rotation: float = Field(default=10.0, ge=0, le=45, description="Largest turn to either side, in degrees.")
     zoom: float = Field(default=0.1, ge=0, le=0.5, description="Largest change of scale: 0.1 is 90 % to 110 %.")
     shift: float = Field(default=0.05, ge=0, le=0.5, description="Largest shift, as a share of height and width.")
