@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from radproof.attacks.objective import Objective
-from radproof.core.device import has_bfloat16
+from radproof.core.device import gains_from_bfloat16
 from radproof.core.types import Classifier, Goal, Head
 from radproof.errors import BadPlan
 
@@ -73,7 +73,7 @@ class Metered:
 def choose_precision(model: Classifier, x: Tensor, goal: Goal, wanted: str) -> Precision:
     """The precision to make adversarial images in: "fp32" or "bf16".
 
-    "auto" takes bfloat16 where the processor multiplies it natively and, on these images, its input gradients have a
+    "auto" takes bfloat16 where processor and network gain from it and, on these images, its input gradients have a
     mean cosine of at least 0.9 with those of float32. Nothing is timed, so equal machines choose equally.
     Raises BadPlan for any other word.
     """
@@ -81,7 +81,7 @@ def choose_precision(model: Classifier, x: Tensor, goal: Goal, wanted: str) -> P
         return wanted
     if wanted != "auto":
         raise BadPlan(f"precision must be one of auto, fp32, bf16; got {wanted!r}")
-    if not len(x) or not has_bfloat16(x.device):
+    if not len(x) or not gains_from_bfloat16(x.device, model):
         return "fp32"
     plain, short = (Objective(Metered(model, precision=p), goal).gradient(x).flatten(1) for p in ("fp32", "bf16"))
     return "bf16" if float(_cosine(plain, short).mean()) >= AGREEMENT else "fp32"

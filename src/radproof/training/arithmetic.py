@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from radproof.core.device import has_bfloat16
+from radproof.core.device import gains_from_bfloat16
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,9 @@ class Arithmetic:
 
 
 def settle(precision: Literal["auto", "fp32", "bf16"], device: torch.device, network: nn.Module) -> Arithmetic:
-    """The arithmetic asked for; auto follows processor and network, not a stopwatch: the same every time.
-
-    bfloat16 makes plain convolutions half as fast again on a CPU that has it, but the gradients of grouped ones slower
-    (EfficientNet-Lite0 learns 35 images a second in float32, 22 in bfloat16), so networks with those take float32.
-    """
+    """The arithmetic asked for; auto takes bfloat16 where this processor and network gain from it."""
     if precision == "auto":
-        grouped = any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in network.modules())
-        slower = grouped and device.type == "cpu"
-        precision = "bf16" if has_bfloat16(device) and not slower else "fp32"
+        precision = "bf16" if gains_from_bfloat16(device, network) else "fp32"
     return Arithmetic(device, precision)
 
 
