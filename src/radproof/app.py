@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from radproof.assess import run as assessment
+from radproof.assess.context import shortcuts
 from radproof.assess.material import load_batch, open_manifest, training_facts
 from radproof.assess.parts import settle_all
 from radproof.assess.plan import DataPlan, Part, Plan, checked
-from radproof.assess.result import Result
+from radproof.assess.result import Result, Shortcut
 from radproof.core.device import resolve
 from radproof.core.files import sha256_file
 from radproof.core.progress import SILENT, Progress
@@ -26,7 +27,9 @@ from radproof.defenses import defense
 from radproof.detectors import detector
 from radproof.detectors.calibrate import calibrate
 from radproof.errors import BadData, BadInput, UnknownName
+from radproof.measure.intervals import Resampler
 from radproof.models.card import ModelCard, load_model
+from radproof.reports.curves import write_curves
 from radproof.reports.html import write_report
 from radproof.training.loop import train as train_model
 from radproof.training.recipe import TrainingRecipe
@@ -170,12 +173,17 @@ def train(
         progress=progress,
         facts=training_facts(manifest),
     )
+    write_curves(out)
     return trained.card
 
 
-def audit(manifest: Manifest, *, progress: Progress = SILENT) -> Audit:
-    """What is wrong with a data set, and what shortcuts it offers."""
-    return audit_manifest(manifest, progress=progress)
+def audit(manifest: Manifest, *, progress: Progress = SILENT) -> tuple[Audit, tuple[Shortcut, ...]]:
+    """What is wrong with a data set, and what shortcuts it offers from its training to its test fold."""
+    found = audit_manifest(manifest, progress=progress)
+    test = manifest.only(sample for sample in manifest.samples if sample.fold == "test")
+    if found.unreadable or not len(test):
+        return found, ()
+    return found, shortcuts(manifest, test, Resampler([sample.patient for sample in test.samples]))
 
 
 def report(run: Path, *, pdf: bool = False) -> Path:

@@ -3,9 +3,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from radproof.attacks import metered
 from radproof.attacks.metered import Metered, choose_precision
 from radproof.attacks.objective import Objective
+from radproof.core import device
 from radproof.core.goals import Misclassify
 from radproof.errors import BadPlan
 
@@ -54,13 +54,13 @@ def test_bfloat16_is_for_gradients_and_never_for_answers(toy, images):
 
 @pytest.mark.parametrize("native", [True, False])
 def test_auto_takes_bfloat16_where_the_processor_has_it_and_gradients_agree(toy, images, monkeypatch, native):
-    monkeypatch.setattr(metered, "has_bfloat16", lambda device: native)
+    monkeypatch.setattr(device, "has_bfloat16", lambda _: native)
     goal = Misclassify(torch.tensor([0, 1]))
     assert choose_precision(toy(), images(2), goal, "auto") == ("bf16" if native else "fp32")
 
 
 def test_auto_falls_back_where_gradients_disagree(images, monkeypatch):
-    monkeypatch.setattr(metered, "has_bfloat16", lambda device: True)
+    monkeypatch.setattr(device, "has_bfloat16", lambda _: True)
 
     class Delicate:
         """The gradient is a difference that bfloat16 cannot see."""

@@ -26,7 +26,7 @@ def test_cached_features_are_those_of_a_plain_pass(name, blobs):
     ("has", "groups", "expected"), [(True, 1, "bf16"), (False, 1, "fp32"), (True, 8, "fp32"), (False, 8, "fp32")]
 )
 def test_precision_follows_processor_and_network(monkeypatch, has, groups, expected):
-    monkeypatch.setattr("radproof.training.arithmetic.has_bfloat16", lambda _: has)
+    monkeypatch.setattr("radproof.core.device.has_bfloat16", lambda _: has)
     network = torch.nn.Sequential(torch.nn.Conv2d(8, 8, 3, groups=groups))
     assert settle("auto", CPU, network).precision == expected
     assert settle("fp32", CPU, network).precision == "fp32"

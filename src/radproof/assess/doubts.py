@@ -101,8 +101,8 @@ def _shortcut(e: Evidence) -> Iterator[Doubt]:
         yield Doubt(
             kind="shortcut",
             about=clean.key,
-            message=f"the network's AUROC {_show(auroc, 2)} does not clear what {SHORTCUTS[shortcut.name]} alone "
-            f"reaches, {_show(shortcut.auroc, 2)}: it may not be looking at the lungs",
+            message=f"the network's AUROC {show(auroc, 2)} does not clear what {SHORTCUTS[shortcut.name]} alone "
+            f"reaches, {show(shortcut.auroc, 2)}: it may not be looking at the lungs",
         )
 
 
@@ -126,7 +126,7 @@ def _huge(e: Evidence) -> Iterator[Doubt]:
         yield Doubt(
             kind="gradient-masking",
             about="all",
-            message=f"under a budget of 1/2, which can hide any image, accuracy is still {_show(e.huge)} instead of 0: "
+            message=f"under a budget of 1/2, which can hide any image, accuracy is still {show(e.huge)} instead of 0: "
             "the attack is misled by the model's gradients, and small-budget figures are too good",
         )
 
@@ -143,8 +143,8 @@ def _monotone(e: Evidence) -> Iterator[Doubt]:
                 yield Doubt(
                     kind="not-monotone",
                     about=large.key,
-                    message=f"{large.attack} leaves more images right at {large.budget} ({_show(b)}) than at "
-                    f"{small.budget} ({_show(a)}): the attack is not working as it should",
+                    message=f"{large.attack} leaves more images right at {large.budget} ({show(b)}) than at "
+                    f"{small.budget} ({show(a)}): the attack is not working as it should",
                 )
 
 
@@ -158,8 +158,8 @@ def _one_step(e: Evidence) -> Iterator[Doubt]:
             yield Doubt(
                 kind="one-step-beats-iterative",
                 about=one.key,
-                message=f"{one.attack} succeeds on {_show(one.success)} at {one.budget}, the best of several steps "
-                f"({best.attack}) on {_show(best.success)}: gradients mislead",
+                message=f"{one.attack} succeeds on {show(one.success)} at {one.budget}, the best of several steps "
+                f"({best.attack}) on {show(best.success)}: gradients mislead",
             )
 
 
@@ -174,8 +174,8 @@ def _noise(e: Evidence) -> Iterator[Doubt]:
             yield Doubt(
                 kind="noise-does-as-much",
                 about=attacked[0].key,
-                message=f"random noise of {attacked[0].budget} already brings accuracy to {_show(noisy)}, "
-                f"the attacks to {_show(robust)}: the attacks find little that chance does not",
+                message=f"random noise of {attacked[0].budget} already brings accuracy to {show(noisy)}, "
+                f"the attacks to {show(robust)}: the attacks find little that chance does not",
             )
 
 
@@ -190,7 +190,7 @@ def _adaptive(e: Evidence) -> Iterator[Doubt]:
                 kind="weak-adaptive-attack",
                 about=adaptive.key,
                 message=f"against {defense} at {adaptive.budget} the adaptive attacks succeed on "
-                f"{_show(adaptive.success)}, those made without knowing the defence on {_show(oblivious.success)}: "
+                f"{show(adaptive.success)}, those made without knowing the defence on {show(oblivious.success)}: "
                 "the adaptive attack is too weak to call the defence tested",
             )
 
@@ -202,7 +202,7 @@ def _rounding(e: Evidence) -> Iterator[Doubt]:
             yield Doubt(
                 kind="lost-in-rounding",
                 about=cell.key,
-                message=f"{cell.attack} at {cell.budget} succeeds on {_show(loose)} before and {_show(kept)} after "
+                message=f"{cell.attack} at {cell.budget} succeeds on {show(loose)} before and {show(kept)} after "
                 "rounding to the stored depth; the stored figure counts",
                 severity="note",
             )
@@ -222,7 +222,7 @@ def _detectors(e: Evidence) -> Iterator[Doubt]:
                 kind="rate-not-kept",
                 about=f"detector:{detection.detector}",
                 message=f"{detection.detector} promised to flag {detection.promised_rate:.0%} of clean images and "
-                f"flagged {_show(detection.achieved_rate)}",
+                f"flagged {show(detection.achieved_rate)}",
             )
 
 
@@ -249,7 +249,7 @@ def _success(cell: Cell) -> float:
     return (cell.success.value or 0.0) if cell.success else 0.0
 
 
-def _show(estimate: Estimate | None, digits: int = 0) -> str:
+def show(estimate: Estimate | None, digits: int = 0) -> str:
     """62 % (54–70), or 0.79 (0.74–0.83) where `digits` asks for decimals."""
     if estimate is None or estimate.value is None or estimate.low is None or estimate.high is None:
         return "–"

@@ -36,7 +36,6 @@ from radproof.core.progress import SILENT, Progress
 from radproof.core.records import Doubt
 from radproof.data.audit import Audit, audit
 from radproof.data.manifest import Manifest, Sample
-from radproof.data.shortcuts import shortcut_scores
 from radproof.errors import BadData, Interrupted
 from radproof.measure.cost import Stopwatch
 from radproof.models.preflight import preflight
@@ -102,8 +101,10 @@ def _worked(
         checks.run_checks(material, space, progress)
     with watch.stage("audit"):
         audited = audit(material.manifest, progress=progress)
-        baselines = _baselines(material)
-    return (collect(space, material, jobs), Measurer(material)), {
+        measurer = Measurer(material)
+        everything = measurer.resampler(range(len(material.test)))
+        baselines = shortcuts(material.manifest, material.test, everything)
+    return (collect(space, material, jobs), measurer), {
         "preflight": doubtful,
         "audit": audited,
         "baselines": baselines,
@@ -181,15 +182,6 @@ def _weight(job: Job, parts: Parts) -> float:
     return forwards + 2 * backwards + 1 + len(parts.defenses)
 
 
-def _baselines(material: Material) -> Mapping[str, Any]:
-    """Shortcut baselines answer the assessed images; without a training fold there is nothing to fit them on."""
-    manifest = material.manifest
-    if not any(sample.fold == "train" for sample in manifest.samples):
-        return {}
-    train = manifest.fold("train").samples
-    return shortcut_scores(manifest.only((*train, *material.test.samples)))
-
-
 def _result(
     space: Workspace, material: Material, found: list[Answered], measurer: Measurer, evidence: dict[str, Any]
 ) -> Result:
@@ -197,7 +189,7 @@ def _result(
     cells = tuple(measurer.cell(a) for a in (*found, *worst_groups(found)))
     detected = detections(found, material, measurer)
     clean = next(a for a in found if a.job.kind == "clean" and a.defense == "none")
-    baselines = shortcuts(evidence["baselines"], material, measurer)
+    baselines = evidence["baselines"]
     least = checks.smallest(material, space, measurer)
     audited: Audit = evidence["audit"]
     why = doubts(

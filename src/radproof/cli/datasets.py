@@ -63,6 +63,7 @@ def audit(
 ) -> None:
     """Look for leaks between folds, twins and unreadable files; exits 1 with the list where there are any."""
     from radproof import app as use
+    from radproof.assess.doubts import SHORTCUTS, show
 
     with Bars(quiet=quiet) as bars:
         # A set that came with folds of its own is judged by these, not by a split made here.
@@ -73,11 +74,13 @@ def audit(
             classes=tuple(classes.split(",")) if classes else None,
             split="release" if kept else "patient",
         )
-        found = use.audit(manifest, progress=bars)
+        found, offered = use.audit(manifest, progress=bars)
     if as_json:
-        print_json(found.model_dump(mode="json") | {"failed": found.failed})
+        told = [shortcut.model_dump(mode="json") for shortcut in offered]
+        print_json(found.model_dump(mode="json") | {"failed": found.failed, "shortcuts": told})
     else:
         print_lines(found.lines({sample.id: sample.path for sample in manifest.samples}))
+        print_lines([f"shortcut: {SHORTCUTS[s.name]} alone reaches AUROC {show(s.auroc, 2)}" for s in offered])
     if found.failed:
         raise GateFailed(f"the audit of {manifest.describe()} found what spoils test figures")
 

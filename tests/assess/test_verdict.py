@@ -1,0 +1,52 @@
+"""The verdict is never stronger than the figures and the doubts allow."""
+
+import pytest
+
+from radproof.assess.verdict import verdict
+from radproof.core.records import Doubt
+
+SERIOUS = Doubt(kind="gradient-masking", about="all", message="gradients mislead")
+
+
+def headline(cell, **given):
+    return cell(column="headline", attack="worst", **given)
+
+
+@pytest.mark.parametrize(
+    ("success", "half", "doubts", "start"),
+    [
+        (0.9, 0.05, (), "Easily fooled: a change of at most 4/255"),
+        (0.4, 0.05, (), "Fooled in part"),
+        (0.1, 0.05, (), "The model withstood the attacks tried"),
+        (0.1, 0.05, (SERIOUS,), "Resistance is not established"),
+        (0.3, 0.3, (), "Resistance is not established"),
+    ],
+)
+def test_words_follow_the_interval(cell, clean, success, half, doubts, start):
+    cells = (clean(), headline(cell, success=success, robust=0.9 - success, half=half))
+    assert verdict(cells, None, doubts).startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("kept", "after", "doubts", "judged"),
+    [
+        (0.5, 0.88, (), "it helps."),
+        (0.12, 0.9, (), "it does not help."),
+        (0.3, 0.3, (), "it costs more than it brings."),
+        (0.5, 0.88, (Doubt(kind="weak-adaptive-attack", about="x | jpeg", message=""),), "whether it helps is not"),
+    ],
+)
+def test_a_defence_is_judged_by_what_it_brings_and_costs(cell, clean, kept, after, doubts, judged):
+    cells = (
+        clean(),
+        clean(defense="jpeg", accuracy=after),
+        headline(cell, robust=0.1, success=0.9),
+        headline(cell, defense="jpeg", robust=kept, success=0.5),
+    )
+    assert judged in verdict(cells, None, doubts)
+
+
+def test_nothing_right_leaves_nothing_to_attack(cell, clean):
+    empty = headline(cell, robust=0.0).model_copy(update={"success": None})
+    assert "nothing to attack" in verdict((clean(), empty), None, ())
+    assert "No attack was made" in verdict((clean(),), None, ())
