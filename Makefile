@@ -9,36 +9,39 @@ READY := .venv/.ready
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "radproof needs Python 3.11 or newer; set PYTHON=python3.12, say" >&2; exit 2; }
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
 	$(BIN)/uv pip install -q --python $(BIN)/python -r requirements.lock
+	@touch $@
+
+.venv/.linked: $(READY) pyproject.toml
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-demo: $(READY) ## Crash-test a small DenseNet121 on drawn X-rays; leaves runs/demo/report.html
+demo: .venv/.linked ## Crash-test a small DenseNet121 on drawn X-rays; leaves runs/demo/report.html
 	$(BIN)/radproof assess examples/plans/demo.yaml --out runs/demo
 
-test: $(READY) ## The default tests: offline, no GPU, under eight minutes on two cores
+test: .venv/.linked ## The default tests: offline, no GPU, under eight minutes on two cores
 	$(BIN)/python -m pytest
 
-test-slow: $(READY) ## The slow tests as well
+test-slow: .venv/.linked ## The slow tests as well
 	$(BIN)/python -m pytest -m "slow or not slow"
 
-lint: $(READY)
+lint: .venv/.linked
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(READY)
+types: .venv/.linked
 	$(BIN)/pyright
 
-imports: $(READY)
+imports: .venv/.linked
 	$(BIN)/lint-imports
 
 check: lint types imports test ## Lint, types, import order and tests
 
-golden: $(READY) ## Rewrite the generated files (command schema, result schema); review the diff
+golden: .venv/.linked ## Rewrite the generated files (command schema, result schema); review the diff
 	$(BIN)/python -m radproof.reference --write
 
 lock: ## Compile requirements.lock anew (exact versions, no index address)
@@ -46,7 +49,7 @@ lock: ## Compile requirements.lock anew (exact versions, no index address)
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --custom-compile-command "make lock" \
 	  pyproject.toml -o requirements.lock
 
-bench: $(READY) ## Measure against the peers, side by side in one run
+bench: .venv/.linked ## Measure against the peers, side by side in one run
 	$(BIN)/python -m bench
 
 clean: ## Remove what the targets made

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The use cases as functions: what the command line does, a script can do."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Any
 import torch
 
 from radproof.assess import run as assessment
-from radproof.assess.context import shortcuts
-from radproof.assess.material import load_batch, open_manifest, training_facts
+from radproof.assess.baselines import shortcuts
+from radproof.assess.material import FITTED, load_batch, one_grid, open_manifest, training_facts
 from radproof.assess.parts import settle_all
 from radproof.assess.plan import DataPlan, Part, Plan, checked
 from radproof.assess.result import Result, Shortcut
@@ -23,6 +24,7 @@ from radproof.data.audit import audit as audit_manifest
 from radproof.data.load import grids, load_images, partition
 from radproof.data.manifest import NAME, Manifest, Sample
 from radproof.data.storage import quantise, write_png
+from radproof.data.subsets import take
 from radproof.defenses import defense
 from radproof.detectors import detector
 from radproof.detectors.calibrate import calibrate
@@ -31,6 +33,7 @@ from radproof.measure.intervals import Resampler
 from radproof.models.card import ModelCard, load_model
 from radproof.reports.curves import write_curves
 from radproof.reports.html import write_report
+from radproof.reports.pdf import require_pdf, write_pdf
 from radproof.training.loop import train as train_model
 from radproof.training.recipe import TrainingRecipe
 
@@ -64,6 +67,8 @@ def assess(
     progress: Progress = SILENT,
 ) -> Result:
     """Run a plan and draw its report; see assess.run.assess."""
+    if pdf:
+        require_pdf()
     result = assessment.assess(plan, out, overwrite=overwrite, replay=replay, progress=progress)
     report(out, pdf=pdf)
     return result
@@ -79,6 +84,8 @@ def defend(source: Path, defenses: Sequence[str], out: Path, *, seed: int = 0, p
     """Clean every image of a manifest with the defences, in order; PNG files and a manifest in `out`."""
     manifest = Manifest.read(source)
     _empty(out)
+    part_way = out.with_name(f"{out.name}.part")  # takes its name when it is whole
+    shutil.rmtree(part_way, ignore_errors=True)
     parts = settle_all([Part(name=name) for name in defenses], defense, "published")
     chosen = [part.make() for part in parts.values()]
     stored = grids(manifest.samples, manifest.root)
@@ -93,11 +100,13 @@ def defend(source: Path, defenses: Sequence[str], out: Path, *, seed: int = 0, p
         bits = stored[rows[0]][-1]
         for sample, image in zip(samples, quantise(cleaned, x, eps=1.0, norm="visible", bits=bits), strict=True):
             steps = tuple({"step": "defense", "name": p.recipe.name, "params": p.params} for p in parts.values())
-            made.append(_written(out, sample, image.numpy(), bits, steps))
+            made.append(_written(part_way, sample, image.numpy(), bits, steps))
         progress.advance("defend", len(rows))
-    done = replace(manifest, root=out, samples=tuple(made))
-    done.write(out / NAME)
-    return done
+    replace(manifest, root=part_way, samples=tuple(made)).write(part_way / NAME)
+    if out.exists():
+        out.rmdir()
+    part_way.rename(out)
+    return Manifest.read(out)
 
 
 @dataclass(frozen=True)
@@ -132,13 +141,14 @@ def detect(
     judged = Manifest.read(images)
     _empty(out)
     settled = settle_all([Part(name=name) for name in detectors], detector, "published")
+    learned, calibration = take(usual.fold("train"), FITTED), usual.fold("validation")
+    one_grid(learned, calibration, judged)
     progress.start("detect", len(settled) * len(judged))
     flags: list[Flag] = []
     for label, part in settled.items():
-        fitted = part.make().fit(network, _whole(usual.fold("train"), where))
-        threshold = calibrate(
-            fitted.score(_whole(usual.fold("validation"), where)), false_positive_rate=false_positive_rate
-        )
+        fitted = part.make().fit(network, load_batch(learned, learned.samples, where))
+        scores = fitted.score(load_batch(calibration, calibration.samples, where))
+        threshold = calibrate(scores, false_positive_rate=false_positive_rate)
         for rows in partition(grids(judged.samples, judged.root), BATCH):
             samples = [judged.samples[row] for row in rows]
             for sample, score in zip(samples, fitted.score(load_batch(judged, samples, where)).tolist(), strict=True):
@@ -191,26 +201,12 @@ def report(run: Path, *, pdf: bool = False) -> Path:
     if not (run / assessment.RESULT).is_file():
         raise UnknownName(f"{run} holds no {assessment.RESULT}; run `radproof assess` first, or to its end")
     page = write_report(run)
-    if pdf:
-        from radproof.reports.pdf import write_pdf  # WeasyPrint is an extra
-
-        return write_pdf(run)
-    return page
+    return write_pdf(run) if pdf else page
 
 
 def _empty(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadInput(f"{out} exists and is not empty; choose another --out")
-
-
-def _whole(manifest: Manifest, device: torch.device) -> torch.Tensor:
-    sizes = {grid[:3] for grid in grids(manifest.samples, manifest.root)}
-    if len(sizes) > 1:
-        raise BadData(
-            f"detectors are fitted on images of one size; {manifest.describe()} has {len(sizes)} sizes: "
-            "import it with --size first (`radproof data import`)"
-        )
-    return load_batch(manifest, manifest.samples, device)
 
 
 def _written(out: Path, sample: Sample, image: Any, bits: int, steps: tuple[dict[str, Any], ...]) -> Sample:

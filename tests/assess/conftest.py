@@ -70,7 +70,7 @@ def cell():
 @pytest.fixture
 def clean():
     """Make the cell of clean images."""
-    return lambda **given: make_cell(**{**CLEAN, **given})
+    return lambda **given: make_cell(**{**CLEAN, "robust": given.get("accuracy", 0.9), **given})
 
 
 @pytest.fixture

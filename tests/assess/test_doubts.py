@@ -65,6 +65,13 @@ def test_an_adaptive_attack_weaker_than_an_oblivious_one_proves_nothing(evidence
     assert kinds(evidence(clean(), oblivious, strong)) == []
 
 
+def test_a_defence_that_nobody_attacked_knowingly_is_not_tested(evidence, cell, clean):
+    oblivious = cell(attack="worst", defense="jpeg", success=0.1)
+    headline = cell(attack="worst", defense="jpeg", column="headline", success=0.1)
+    found = doubts(evidence(clean(), oblivious, headline))
+    assert [(doubt.kind, doubt.about) for doubt in found] == [("not-tested-adaptively", headline.key)]
+
+
 def test_what_rounding_undoes_is_noted(evidence, cell, clean):
     assert kinds(evidence(clean(), cell(success=0.5, success_float=0.7))) == ["lost-in-rounding"]
 

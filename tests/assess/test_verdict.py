@@ -33,7 +33,12 @@ def test_words_follow_the_interval(cell, clean, success, half, doubts, start):
         (0.5, 0.88, (), "it helps."),
         (0.12, 0.9, (), "it does not help."),
         (0.3, 0.3, (), "it costs more than it brings."),
-        (0.5, 0.88, (Doubt(kind="weak-adaptive-attack", about="x | jpeg", message=""),), "whether it helps is not"),
+        (
+            0.5,
+            0.88,
+            (Doubt(kind="weak-adaptive-attack", about="headline | worst | misclassify | 4/255 | jpeg", message=""),),
+            "whether it helps is not",
+        ),
     ],
 )
 def test_a_defence_is_judged_by_what_it_brings_and_costs(cell, clean, kept, after, doubts, judged):

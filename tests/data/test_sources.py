@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from radproof.core.progress import Silent
@@ -77,10 +78,19 @@ def test_a_folder_is_split_balanced_and_resampled_once(folder, tmp_path):
     assert {s.chain[-1]["step"] for s in found.samples} == {"resize"}
     assert all(max(read_image(found.root / s.path).pixels.shape) == 16 for s in found.samples)
     assert found.fold("train").counts() == {"A": 7, "B": 7}
-    assert heard.done["resize images"] == 24
+    assert heard.done["import images"] == 24
     assert open_data("folder", folder, progress=heard, **how) == found
-    assert heard.done["resize images"] == 24
+    assert heard.done["import images"] == 24
     assert open_data("folder", folder, **{**how, "seed": 4}) != found
+
+
+def test_a_window_is_applied_on_import_and_told_in_the_chain(folder, tmp_path):
+    plain = open_data("folder", folder, cache=tmp_path / "cache")
+    found = open_data("folder", folder, window=(0.25, 0.75), cache=tmp_path / "cache")
+    steps = found.samples[0].chain
+    assert [(step["step"], step["low"], step["high"]) for step in steps] == [("window", 0.25, 0.75)]
+    before, after = (read_image(m.root / m.samples[0].path).pixels / 255 for m in (plain, found))
+    assert np.abs(after - ((before - 0.25) / 0.5).clip(0, 1)).max() < 1 / 255
 
 
 def test_a_manifest_keeps_the_folds_it_was_given(folder, tmp_path):

@@ -92,12 +92,12 @@ def test_levels_of_the_usual_ladder():
 def test_a_budget_below_one_grey_level_is_refused_with_the_smallest():
     check_budget(1 / 255, 8)
     check_budget(1 / 255 / 8, 16)
-    with pytest.raises(BadPlan, match=r"0\.5/255.*8-bit.*smallest usable budget is 1/255.*depth: 16") as caught:
+    with pytest.raises(BadPlan, match=r"0\.5/255.*8-bit.*smallest usable budget is 1/255.*16 bits") as caught:
         check_budget(0.5 / 255, 8)
     assert caught.value.exit_code == 2
     with pytest.raises(BadPlan, match="1/65535") as caught:
         check_budget(1e-6, 16)
-    assert "depth" not in str(caught.value)
+    assert "16 bits" not in str(caught.value)
     with pytest.raises(BadInput, match="8 or 16 bits"):
         check_budget(1, 12)
 

@@ -18,6 +18,7 @@ from radproof.core.goals import goal as make_goal
 from radproof.core.records import canonical_json
 from radproof.core.rng import seed_for
 from radproof.core.types import Head
+from radproof.data.manifest import Sample
 from radproof.measure.calibration import probabilities
 from radproof.measure.classification import answers
 
@@ -80,8 +81,14 @@ def _answered(
     head = material.manifest.head
     y = material.y.cpu().numpy()[rows]
     right, confidence = rightness(logits, y, head)
+    finding = job.goal.partition(":")[2] if job.goal.startswith("flip:") else None
     at = {int(row): place for place, row in enumerate(clean.rows)} if clean else {}
     before = [at[int(row)] for row in rows] if clean else []
+    clean_right = clean.right[before] if clean else right
+    if finding is not None and clean:
+        # A goal about one finding is judged by that finding alone.
+        k = material.manifest.labels.index(finding)
+        right, clean_right = ((z[:, k] > 0) == (y[:, k] > 0.5) for z in (logits, clean.logits[before]))
     images = len(rows)
     forwards, backwards, seconds = np.sum([a["cost"][:3] for a in stored], axis=0) / images
     model_only = defense == "none" and job.on == "model"
@@ -93,7 +100,7 @@ def _answered(
         logits=logits,
         right=right,
         confidence=confidence,
-        clean_right=clean.right[before] if clean else right,
+        clean_right=clean_right,
         clean_confidence=clean.confidence[before] if clean else confidence,
         reached=_reached(material, job, logits, rows) if job.goal else ~right,
         # Made on one model, so told of that one alone.
@@ -142,9 +149,11 @@ def worst(group: Sequence[Answered], *, column: Column, key: str) -> Answered:
     first = group[0]
     reached = np.stack([a.reached for a in group])
     confidence = np.stack([a.confidence for a in group])
-    pick = np.argmin(confidence - 2.0 * reached, axis=0)
+    wrong = ~np.stack([a.right for a in group])
+    pick = np.argmin(confidence - 4.0 * reached - 2.0 * wrong, axis=0)
     images = np.arange(len(first.rows))
-    job = Job("attack", "worst", {"of": sorted({a.job.label for a in group})}, first.job.goal, first.job.eps, key)
+    of = {"of": sorted({a.job.label for a in group})}
+    job = Job("attack", "worst", of, first.job.goal, first.job.eps, key, threat=first.job.threat)
     return Answered(
         job=job,
         defense=first.defense,
@@ -163,10 +172,17 @@ def worst(group: Sequence[Answered], *, column: Column, key: str) -> Answered:
 
 
 def worst_groups(found: Iterable[Answered]) -> list[Answered]:
-    """The worst per image of every column, and the headline over all columns, per goal, budget and scorer."""
+    """The worst per image of every column, and the headline over all columns, per goal, budget and scorer.
+
+    Equal budgets of different norms are different threats: L-infinity attacks are taken together, and others only
+    where a plan has none.
+    """
+    made = [a for a in found if a.job.kind == "attack"]
+    threats = {a.job.threat for a in made}
+    threat = "linf" if "linf" in threats else min(threats, default="")
     groups: dict[tuple[str, float, str, Column], list[Answered]] = {}
-    for a in found:
-        if a.job.kind == "attack":
+    for a in made:
+        if a.job.threat == threat:
             for column in (a.column, "headline"):
                 groups.setdefault((a.job.goal, a.job.eps, a.defense, column), []).append(a)
     return [worst(group, column=key[3], key=f"{key[3]}:{key[2]}") for key, group in groups.items()]
@@ -215,18 +231,19 @@ def _rows(a: Answered, material: Material) -> pd.DataFrame:
             "sha256": a.sha256,
             "logits": list(a.logits),
             "chain": [
-                canonical_json(chain(a.job, a.defense, s, b, material)) for s, b in zip(samples, a.batch, strict=True)
+                canonical_json(chain(a.job, a.defense, s, material.bits[row], b, material))
+                for row, s, b in zip(a.rows, samples, a.batch, strict=True)
             ],
         }
     )
 
 
-def chain(job: Job, defense: str, sample: Any, batch: int, material: Material) -> list[dict[str, Any]]:
+def chain(job: Job, defense: str, sample: Sample, bits: int, batch: int, material: Material) -> list[dict[str, Any]]:
     """The transformations that made the image which was scored, oldest first."""
     steps = [dict(step) for step in sample.chain]
     if job.kind != "clean":
         steps.append(attack_step(job, sample.id, sample.sha256, batch, material))
-        steps.append({"step": "quantise", "bits": material.bits})
+        steps.append({"step": "quantise", "bits": bits})
     if defense != "none":
         part = material.parts.defenses[defense]
         steps.append({"step": "defense", "name": part.recipe.name, "params": part.params})
@@ -235,6 +252,8 @@ def chain(job: Job, defense: str, sample: Any, batch: int, material: Material) -
 
 def attack_step(job: Job, sample: str, sha256: str, batch: int, material: Material) -> dict[str, Any]:
     """How a job's image was made, as the manifest of adversarial images tells it."""
+    if material.replay is not None:
+        return dict(material.replay.images[job.key][sample].step)
     return {
         "step": job.kind,
         "label": job.label,
@@ -243,6 +262,7 @@ def attack_step(job: Job, sample: str, sha256: str, batch: int, material: Materi
         "eps": job.eps,
         "on": job.on,
         "backward": job.backward,
+        "threat": job.threat,
         "of": sample,
         "of_sha256": sha256,
         "model": material.fingerprint,

@@ -41,7 +41,7 @@ def _probes(material: Material) -> Iterator[tuple[str, range, Probe]]:
     plan, everything = material.plan, range(len(material.batches))
 
     def noise_of(eps: float) -> Probe:
-        return lambda x, rows, rng: _noise(material, x, eps, rng)
+        return lambda x, rows, rng: _noise(material, x, rows, eps, rng)
 
     for eps in plan.budgets:
         yield _noise_key(eps), everything, noise_of(eps)
@@ -64,9 +64,9 @@ def _noise_key(eps: float) -> str:
     return f"noise_{eps:.6f}"
 
 
-def _noise(material: Material, x: Tensor, eps: float, rng: torch.Generator) -> Arrays:
+def _noise(material: Material, x: Tensor, rows: list[int], eps: float, rng: torch.Generator) -> Arrays:
     signs = torch.randint(0, 2, x.shape, generator=rng, device=x.device, dtype=torch.int8) * 2 - 1
-    noisy = _as_stored(material, (x + eps * signs).clamp(0, 1), x, eps)
+    noisy = _as_stored((x + eps * signs).clamp(0, 1), x, eps, material.bits[rows[0]])
     return {"logits": _logits(material, noisy)}
 
 
@@ -78,6 +78,7 @@ def _huge(material: Material, x: Tensor, rows: list[int], rng: torch.Generator) 
 def _least(material: Material, x: Tensor, rows: list[int], rng: torch.Generator) -> Arrays:
     plan = material.plan.smallest
     assert plan is not None
+    bits = material.bits[rows[0]]
     loose, kept, _ = smallest_budgets(
         material.model,
         x,
@@ -85,19 +86,16 @@ def _least(material: Material, x: Tensor, rows: list[int], rng: torch.Generator)
         most=plan.most,
         steps=plan.steps,
         rounds=plan.rounds,
-        bits=material.bits,
+        bits=bits,
         rng=rng,
-        store=lambda adversarial, original, eps: _as_stored(material, adversarial, original, eps),
+        store=lambda adversarial, original, eps: _as_stored(adversarial, original, eps, bits),
     )
     return {"float": loose.double().cpu().numpy(), "stored": kept.double().cpu().numpy()}
 
 
-def _as_stored(material: Material, adversarial: Tensor, original: Tensor, eps: float | Tensor) -> Tensor:
-    if isinstance(eps, Tensor):
-        rows = zip(adversarial, original, eps.flatten().tolist(), strict=True)
-        return torch.cat([_as_stored(material, a[None], o[None], e) for a, o, e in rows])
-    ints = quantise(adversarial, original, eps=eps, norm="linf", bits=material.bits)
-    return to_unit_tensor(ints, material.bits).to(original.device)
+def _as_stored(adversarial: Tensor, original: Tensor, eps: float, bits: int) -> Tensor:
+    ints = quantise(adversarial, original, eps=eps, norm="linf", bits=bits)
+    return to_unit_tensor(ints, bits).to(original.device)
 
 
 def _goal(material: Material, rows: list[int]) -> Goal:

@@ -1,36 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a figure must be read against: shortcuts, views, the audit of the data."""
+"""What a figure must be read against: the views that a set mixes."""
 
 import numpy as np
 
 from radproof.assess.answers import Answered
 from radproof.assess.material import Material
-from radproof.assess.result import Shortcut
 from radproof.assess.summary import Measurer
 from radproof.core.records import Estimate
-from radproof.data.manifest import Manifest
-from radproof.data.shortcuts import shortcut_scores
 from radproof.measure.calibration import probabilities
-from radproof.measure.classification import describe
-from radproof.measure.intervals import Resampler
-
-TINY = 1e-9
-
-
-def shortcuts(manifest: Manifest, test: Manifest, resampler: Resampler) -> tuple[Shortcut, ...]:
-    """What baselines that never see a lung answer to the test images, scored exactly as a model is.
-
-    Without a training fold there is nothing to fit them on, and the answer is empty.
-    """
-    train = tuple(sample for sample in manifest.samples if sample.fold == "train")
-    if not train:
-        return ()
-    found: list[Shortcut] = []
-    for name, p in sorted(shortcut_scores(manifest.only((*train, *test.samples))).items()):
-        odds = np.log(np.clip(p, TINY, 1)) - (np.log(np.clip(1 - p, TINY, 1)) if manifest.head == "sigmoid" else 0)
-        told = describe(odds, test.targets(), resampler, manifest.labels, manifest.head)
-        found.append(Shortcut(name=name, auroc=told["macro_auroc"], accuracy=told["accuracy"]))
-    return tuple(found)
 
 
 def by_view(clean: Answered, material: Material, measurer: Measurer) -> dict[str, Estimate]:

@@ -2,7 +2,7 @@
 """One batch of one job: make the images, store them as they would be stored, and score what was read back."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from radproof.assess.jobs import Job
 from radproof.assess.material import Material, batch_generator, bindings, scorers
 from radproof.assess.parts import Settled
+from radproof.assess.replay import Replay
 from radproof.assess.workspace import Arrays
 from radproof.attacks.balls import l2_radius
 from radproof.attacks.metered import Metered, Precision
@@ -23,7 +24,7 @@ from radproof.core.types import Attack, Classifier
 from radproof.data.storage import Norm, quantise, read_png, to_unit_tensor, write_png
 from radproof.defenses.defended import Defended
 from radproof.detectors.paired_check import paired_check
-from radproof.errors import BadImage
+from radproof.errors import BadData
 from radproof.measure.images import l2, linf, psnr, ssim
 
 IMAGES = "images"
@@ -45,27 +46,23 @@ class Made:
     micro_batch: int = 0
 
 
-Replay = Mapping[str, Mapping[str, str]]  # job key -> sample id -> file
-
-
-def run_batch(
-    material: Material, job: Job, batch: int, root: Path, precision: Precision, replay: Replay | None
-) -> Arrays:
+def run_batch(material: Material, job: Job, batch: int, root: Path, precision: Precision) -> Arrays:
     """Make and score one batch of a job; nothing of it is kept before the caller saves what this returns."""
-    rows = _in_scope(material, job, material.batches[batch])
+    rows = in_scope(material, job, material.batches[batch])
     if not rows:
         return {"rows": np.zeros(0, np.int64)}
     if job.kind == "clean":
         x = material.images(rows)
         made = Made(rows, x, x, x, [""] * len(rows), [material.test.samples[row].sha256 for row in rows])
-    elif replay is not None:
-        made = _replayed(material, job, rows, replay)
+    elif material.replay is not None:
+        made = _replayed(material, material.replay, job, rows)
     else:
         made = _stored(material, job, rows, root, *_crafted(material, job, batch, rows, precision))
     return _scored(material, job, batch, made)
 
 
-def _in_scope(material: Material, job: Job, rows: tuple[int, ...]) -> list[int]:
+def in_scope(material: Material, job: Job, rows: Sequence[int]) -> list[int]:
+    """The rows of a batch that the job's goal concerns."""
     if not job.goal:
         return list(rows)
     y = material.y[list(rows)]
@@ -89,7 +86,7 @@ def _crafted(
             meter = Metered(attacked_model(material, job), micro_batch=micro_batch, precision=precision)
             goal = make_goal(job.goal, material.y[rows], material.manifest.labels, material.manifest.head)
             part = _recipe(material, job)
-            attack = part.make(eps=job.eps, **bindings(material, list(part.recipe.needs)))
+            attack = part.make(eps=job.eps, **bindings(material, part.recipe.needs))
             return x, attack(meter, x, goal, rng=rng), meter, time.perf_counter() - began
         except (torch.OutOfMemoryError, MemoryError):
             if micro_batch == 1:
@@ -117,15 +114,16 @@ def _stored(
     norm = _norm(material, job)
     # An L2 budget is given as the L-infinity budget of equal root mean square.
     eps = l2_radius(job.eps, x.shape[1:]) if norm == "l2" else job.eps
-    ints = quantise(loose, x, eps=eps, norm=norm, bits=material.bits)
+    bits = material.bits[rows[0]]
+    ints = quantise(loose, x, eps=eps, norm=norm, bits=bits)
     files = [f"{IMAGES}/{job.key}/{material.test.samples[row].id}.png" for row in rows]
     for image, file in zip(ints.cpu().numpy(), files, strict=True):
-        write_png(root / file, image, material.bits)
+        write_png(root / file, image, bits)
     return Made(
         rows,
         x,
         loose,
-        _read(files, root, material),
+        _read([root / file for file in files], x, bits),
         files,
         [sha256_file(root / file) for file in files],
         forwards=meter.forwards if meter else 0.0,
@@ -140,24 +138,19 @@ def _norm(material: Material, job: Job) -> Norm:
     return "l2" if threat == "l2" else "linf" if threat == "linf" else "visible"
 
 
-def _read(files: list[str], root: Path, material: Material) -> Tensor:
-    """What is on disk is what counts."""
-    channels = material.images([0]).shape[1]
-    ints = torch.stack([read_png(root / file, channels=channels) for file in files])
-    return to_unit_tensor(ints, material.bits).to(material.device)
+def _read(files: Sequence[Path], x: Tensor, bits: int) -> Tensor:
+    """What is on disk is what counts; shaped like the originals x."""
+    ints = torch.stack([read_png(file, channels=x.shape[1]) for file in files])
+    return to_unit_tensor(ints, bits).to(x.device)
 
 
-def _replayed(material: Material, job: Job, rows: list[int], replay: Replay) -> Made:
-    x = material.images(rows)
-    try:
-        files = [replay[job.key][material.test.samples[row].id] for row in rows]
-    except KeyError:
-        raise BadImage(
-            f"the set to replay lacks an image of {job.label} at {job.budget} that this plan assesses; "
-            "replay it with the plan and seed that made it"
-        ) from None
-    stored = _read(files, Path("/"), material)
-    return Made(rows, x, stored, stored, files, [sha256_file(Path(file)) for file in files])
+def _replayed(material: Material, replay: Replay, job: Job, rows: list[int]) -> Made:
+    x, bits = material.images(rows), material.bits[rows[0]]
+    found = [replay.of(job, material.test.samples[row]) for row in rows]
+    stored = _read([image.path for image in found], x, bits)
+    if job.threat == "linf" and bool((linf(stored, x) > job.eps + 1e-6).any()):
+        raise BadData(f"an image of {job.label} {job.budget} to replay lies outside its budget; the set was changed")
+    return Made(rows, x, stored, stored, [str(image.path) for image in found], [image.sha256 for image in found])
 
 
 def _scored(material: Material, job: Job, batch: int, made: Made) -> Arrays:

@@ -164,10 +164,10 @@ def _one_step(e: Evidence) -> Iterator[Doubt]:
 
 
 def _noise(e: Evidence) -> Iterator[Doubt]:
-    clean = _clean(e.cells).scores.accuracy
+    clean = _clean(e.cells).robust_accuracy
     for eps, noisy in e.noise.items():
-        attacked = [c for c in e.cells if _bare(c) and c.eps == eps and c.attack == "worst"]
-        if not attacked or noisy.value is None or clean.value is None:
+        attacked = [c for c in e.cells if _bare(c) and c.eps == eps and c.attack == "worst" and c.goal == "misclassify"]
+        if not attacked or noisy.value is None or clean is None or clean.value is None:
             continue
         lost, robust = clean.value - noisy.value, attacked[0].robust_accuracy
         if robust and robust.value is not None and lost > 0.5 * (clean.value - robust.value) and lost > 0.02:
@@ -183,7 +183,16 @@ def _adaptive(e: Evidence) -> Iterator[Doubt]:
     worst = {(c.column, c.defense, c.goal, c.eps): c for c in e.cells if c.attack == "worst"}
     for (column, defense, goal, eps), oblivious in worst.items():
         adaptive = worst.get(("adaptive", defense, goal, eps))
-        if column not in ("oblivious", "transfer") or defense == "none" or adaptive is None:
+        if column not in ("oblivious", "transfer") or defense == "none":
+            continue
+        if adaptive is None:
+            if column == "oblivious" or ("oblivious", defense, goal, eps) not in worst:
+                yield Doubt(
+                    kind="not-tested-adaptively",
+                    about=worst["headline", defense, goal, eps].key,
+                    message=f"no attack at {oblivious.budget} was made against {defense} itself: what it withstands is "
+                    "an attacker who does not know of it",
+                )
             continue
         if _success(adaptive) < _success(oblivious) - 0.01:
             yield Doubt(

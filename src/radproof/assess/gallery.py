@@ -53,7 +53,8 @@ def _picture(n: int, a: Answered, place: int, clean: Answered, material: Materia
     row = int(a.rows[place])
     model, labels = material.model, material.manifest.labels
     original = material.images([row])
-    attacked = to_unit_tensor(torch.as_tensor(read_png(root / a.files[place]))[None], material.bits).to(material.device)
+    ints = read_png(root / a.files[place], channels=original.shape[1])[None]
+    attacked = to_unit_tensor(ints, material.bits[row]).to(material.device)
     truth = material.y[[row]]
     before, after = clean.logits[int(np.flatnonzero(clean.rows == row)[0])], a.logits[place]
     views = {

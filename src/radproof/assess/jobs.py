@@ -28,6 +28,7 @@ class Job:
     eps: float = 0.0
     on: str = "model"  # model | surrogate | a defence's label
     backward: Backward = "none"
+    threat: str = ""  # what bounds it: linf, l2, visible
 
     @property
     def budget(self) -> str:
@@ -67,7 +68,7 @@ def list_jobs(plan: Plan, parts: Parts) -> list[Job]:
         Job("clean", "none", {}),
         *_attacks(plan, parts),
         *_adaptive(plan, parts),
-        *(Job("corruption", label, part.params) for label, part in parts.corruptions.items()),
+        *(Job("corruption", name, part.params, threat=part.recipe.threat) for name, part in parts.corruptions.items()),
     ]
 
 
@@ -76,7 +77,7 @@ def _attacks(plan: Plan, parts: Parts) -> Iterator[Job]:
         for goal in plan.goals:
             for label, part in parts.attacks.items():
                 for eps in plan.budgets:
-                    yield Job("attack", label, _without_eps(part.params), goal, eps, on)
+                    yield Job("attack", label, _without_eps(part.params), goal, eps, on, threat=part.recipe.threat)
 
 
 def _adaptive(plan: Plan, parts: Parts) -> Iterator[Job]:
@@ -87,7 +88,8 @@ def _adaptive(plan: Plan, parts: Parts) -> Iterator[Job]:
                 ways: tuple[Backward, ...] = ("identity", "twin") if uses_gradients(part) else ("none",)
                 for way in ways:
                     for eps in plan.budgets:
-                        yield Job("attack", label, _without_eps(part.params), goal, eps, defense, way)
+                        params = _without_eps(part.params)
+                        yield Job("attack", label, params, goal, eps, defense, way, part.recipe.threat)
 
 
 def uses_gradients(part: Settled[Attack]) -> bool:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an assessment works on, opened once: images, models, defences, fitted detectors and what attacks need."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,12 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from radproof.assess.baselines import card_shortcuts
 from radproof.assess.jobs import Parts
 from radproof.assess.parts import settle_all
 from radproof.assess.plan import DataPlan, Plan
+from radproof.assess.replay import Replay
 from radproof.attacks import attack, corruption
 from radproof.attacks.pool import Pool
 from radproof.core.goals import goal as make_goal
+from radproof.core.goals import scope
 from radproof.core.progress import Progress
 from radproof.core.rng import generator
 from radproof.core.types import Defense, FittedDetector
@@ -43,7 +46,7 @@ class Material:
     parts: Parts
     manifest: Manifest  # every fold
     test: Manifest  # the images to assess
-    bits: int
+    bits: tuple[int, ...]  # of each test image; one batch has one depth
     batches: tuple[tuple[int, ...], ...]
     y: Tensor
     device: torch.device
@@ -57,6 +60,7 @@ class Material:
     pool: Pool | None = None
     bank: Tensor | None = None
     training: dict[str, object] | None = None
+    replay: Replay | None = None  # images made earlier, to score instead of attacking
 
     def images(self, rows: Sequence[int]) -> Tensor:
         """(N, C, H, W) stored images of one batch, on the device."""
@@ -87,6 +91,7 @@ def open_manifest(data: DataPlan, cache: Path, progress: Progress) -> Manifest:
         multi_label=data.multi_label,
         split=data.split,
         size=data.size,
+        window=data.window,
         count=data.count,
         seed=data.seed,
         balance=data.balance,
@@ -101,12 +106,11 @@ def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, pr
     manifest = open_manifest(plan.data, root / "data", progress)
     test = _chosen(plan, manifest)
     stored = grids(test.samples, test.root, progress=progress)
-    bits = _depth(plan, {grid[-1] for grid in stored})
-    for eps in plan.budgets:
-        check_budget(eps, bits)
+    bits = tuple(grid[-1] for grid in stored)
+    _check_budgets(plan, min(bits))
     y = torch.as_tensor(test.targets()).to(device)
-    for name in plan.goals:
-        make_goal(name, y, manifest.labels, manifest.head)
+    _check_goals(plan, y, manifest)
+    surrogate = _surrogate(plan, manifest, device)
     model, card, training = _model(plan, manifest, root, device, progress)
     model.micro_batch = plan.micro_batch
     material = Material(
@@ -121,34 +125,56 @@ def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, pr
         model=model,
         card=card,
         fingerprint=model.fingerprint(),
+        surrogate=surrogate,
         defenses={label: part.make() for label, part in parts.defenses.items()},
         training=training,
     )
-    _surrogate(material)
     _aids(material)
     return material
+
+
+def _check_budgets(plan: Plan, bits: int) -> None:
+    """Budgets that no stored image can hold are refused before anything is trained."""
+    for eps in (*plan.budgets, *((plan.smallest.most,) if plan.smallest else ())):
+        check_budget(eps, bits)
+
+
+def _check_goals(plan: Plan, y: Tensor, manifest: Manifest) -> None:
+    for name in plan.goals:
+        make_goal(name, y, manifest.labels, manifest.head)
+        if not bool(scope(name, y, manifest.labels).any()):
+            raise BadPlan(
+                f"the goal {name} concerns none of the {len(y)} images to assess; drop it or take more images"
+            )
 
 
 def fit_detectors(material: Material, progress: Progress) -> None:
     """Fit each detector on clean training images and set its threshold on clean validation images."""
     plan = material.plan
-    fitted_on = _some(material.manifest, "train", FITTED, plan.seed)
-    calibration = material.manifest.fold("validation") if plan.detectors else material.test
     settled = settle_all(plan.detectors, detector, plan.preset)
+    if not settled:
+        return
+    fitted_on = take(material.manifest.fold("train"), FITTED, seed=plan.seed)
+    calibration = material.manifest.fold("validation")
+    one_grid(fitted_on, calibration, material.test)
     progress.start("detectors", len(settled) * (len(fitted_on) + len(calibration)))
     for label, part in settled.items():
-        fitted = part.make().fit(material.model, _all(material, fitted_on))
+        fitted = part.make().fit(material.model, load_batch(fitted_on, fitted_on.samples, material.device))
         progress.advance("detectors", len(fitted_on))
-        scores = fitted.score(_all(material, calibration))
+        scores = fitted.score(load_batch(calibration, calibration.samples, material.device))
         progress.advance("detectors", len(calibration))
         material.detectors[label] = fitted
         material.thresholds[label] = calibrate(scores, false_positive_rate=plan.false_positive_rate)
 
 
-def _all(material: Material, manifest: Manifest) -> Tensor:
-    """All images of a fold at the size of the first image assessed."""
-    size = material.images(material.batches[0][:1]).shape
-    return _alike(manifest, size, material.device)
+def one_grid(*manifests: Manifest) -> None:
+    """Detectors compare grain, so what they learn from and judge must share one size. Raises BadData where not."""
+    found = {grid[:3] for manifest in manifests for grid in grids(manifest.samples, manifest.root)}
+    if len(found) > 1:
+        raise BadData(
+            f"detectors need images of one size, and these have {len(found)}; import them with a size first "
+            "(`radproof data import --size`, or `size:` under `data:` in a plan), or leave out the detectors"
+        )
 
 
 def _alike(manifest: Manifest, shape: torch.Size, device: torch.device) -> Tensor:
@@ -174,16 +200,6 @@ def _some(manifest: Manifest, fold: str, most: int, seed: int) -> Manifest:
 def _chosen(plan: Plan, manifest: Manifest) -> Manifest:
     test = manifest.fold("test")
     return test if plan.data.images is None else take(test, plan.data.images, seed=plan.data.seed)
-
-
-def _depth(plan: Plan, stored: set[int]) -> int:
-    """Bits of the images written; never more than the originals have."""
-    if len(stored) > 1:
-        raise BadData("the images mix 8 and 16 bits; import them at one depth first (`radproof data import`)")
-    (bits,) = stored
-    if plan.depth and plan.depth > bits:
-        raise BadPlan(f"depth: {plan.depth} bits were asked for, and the images are stored with {bits}")
-    return plan.depth or bits
 
 
 def _check_classes(card: ModelCard, manifest: Manifest) -> None:
@@ -221,6 +237,7 @@ def _model(
 def training_facts(manifest: Manifest) -> dict[str, object]:
     """What a model card says of the data it was trained on."""
     return {
+        "shortcuts": card_shortcuts(manifest),
         "data": manifest.describe(),
         "data_fingerprint": manifest.fingerprint(),
         "phantom": manifest.source.get("kind") == "phantom",
@@ -231,29 +248,32 @@ def _tensors(manifest: Manifest) -> tuple[list[Tensor], Tensor]:
     return list(load_images(manifest.samples, manifest.root).images), torch.as_tensor(manifest.targets())
 
 
-def _surrogate(material: Material) -> None:
-    if material.plan.surrogate is None:
-        return
-    model, card = load_model(Path(material.plan.surrogate), material.device)
-    _check_classes(card, material.manifest)
-    model.micro_batch = material.plan.micro_batch
-    material.surrogate = model
+def _surrogate(plan: Plan, manifest: Manifest, device: torch.device) -> ImageClassifier | None:
+    if plan.surrogate is None:
+        return None
+    model, card = load_model(Path(plan.surrogate), device)
+    _check_classes(card, manifest)
+    model.micro_batch = plan.micro_batch
+    return model
 
 
 def _aids(material: Material) -> None:
     """Training images for attacks that mix or borrow a style: never test images where there are others."""
-    needs = {what for part in material.parts.attacks.values() for what in part.recipe.needs.values()}
-    if not needs:
+    attacks = (*material.parts.attacks.values(), *material.parts.adaptive.values())
+    if not any(part.recipe.needs for part in attacks):
         return
     some = _some(material.manifest, "train", AIDS, material.plan.seed)
-    material.bank = _all(material, some)
+    material.bank = _alike(some, material.images(material.batches[0][:1]).shape, material.device)
     material.pool = Pool(material.bank, torch.as_tensor(some.targets()).to(material.device))
 
 
-def bindings(material: Material, needs: Sequence[str]) -> dict[str, object]:
-    """What a recipe's needs are bound to."""
+def bindings(material: Material, needs: Mapping[str, str]) -> dict[str, object]:
+    """What a recipe's needs (argument -> what) are bound to. Raises BadPlan for a need that nobody can supply."""
     offered = {"pool": material.pool, "bank": material.bank}
-    return {name: offered[name] for name in needs}
+    for argument, what in needs.items():
+        if what not in offered:
+            raise BadPlan(f"an attack needs {what!r} for {argument!r}; what can be had is {', '.join(offered)}")
+    return {argument: offered[what] for argument, what in needs.items()}
 
 
 def scorers(material: Material) -> dict[str, Defense | None]:

@@ -10,7 +10,6 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from radproof.core.names import nearest
 from radproof.core.params import Epsilon, Unit
 from radproof.core.records import Record, digest
-from radproof.core.registry import split_name
 from radproof.errors import BadPlan
 from radproof.training.recipe import TrainingRecipe
 
@@ -49,6 +48,9 @@ class DataPlan(Record):
     multi_label: bool = False
     split: Literal["patient", "release"] = "patient"
     size: Annotated[int, Field(ge=16, le=4096)] | None = None  # longer side after import; None keeps the stored grid
+    window: tuple[Unit, Unit] | None = (
+        None  # grey levels to stretch to black and white on import, as shares of the range
+    )
     count: Annotated[int, Field(ge=1)] | None = None  # phantoms to draw
     seed: int = 0  # of the split and of phantoms
     balance: tuple[Literal["class", "view"], ...] = ()
@@ -98,17 +100,21 @@ class Plan(Record):
     corruptions: tuple[PartSpec, ...] = ()
     false_positive_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     smallest: SmallestPlan | None = SmallestPlan()
-    depth: Literal[8, 16] | None = None  # bits of the stored adversarial images; None: as the originals
     batch: Annotated[int, Field(ge=1, le=4096)] = 16
     micro_batch: Annotated[int, Field(ge=1, le=4096)] = 32
     bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 2000
-    confidence: Unit = 0.95
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     gallery: Annotated[int, Field(ge=0, le=24)] = 6
 
     @field_validator("budgets")
     @classmethod
     def _ascending(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(sorted(set(budgets)))
+
+    @field_validator("goals")
+    @classmethod
+    def _once(cls, goals: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(goals))
 
     @property
     def digest(self) -> str:
@@ -118,17 +124,22 @@ class Plan(Record):
 
 def read_plan(path: Path) -> Plan:
     """Read a YAML plan. Raises BadPlan naming the key, what was given and what was expected."""
+    return make_plan(read_yaml(path, "plan"), base=path.parent)
+
+
+def read_yaml(path: Path, what: str) -> dict[str, Any]:
+    """A mapping from a YAML file. Raises BadPlan for anything else."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadPlan(f"cannot read the plan {path}: {error}") from None
+        raise BadPlan(f"cannot read the {what} {path}: {error}") from None
     try:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise BadPlan(f"{path.name} is not YAML: {error}") from None
     if not isinstance(raw, dict):
         raise BadPlan(f"{path.name} holds {type(raw).__name__}, expected a mapping; see examples/plans")
-    return make_plan(raw, base=path.parent)
+    return raw
 
 
 def make_plan(raw: dict[str, Any], *, base: Path) -> Plan:
@@ -161,6 +172,7 @@ def _anchored(plan: Plan, base: Path) -> Plan:
     return plan.model_copy(
         update={
             "attacks": tuple(anchored(part) for part in plan.attacks),
+            "adaptive": tuple(anchored(part) for part in plan.adaptive),
             "data": plan.data.model_copy(
                 update={"path": absolute(plan.data.path), "patients": absolute(plan.data.patients)}
             ),
@@ -180,8 +192,3 @@ def _explain(error: ValidationError, record: type[Record], what: str) -> str:
             owner = sections.get(str(part), owner)
         return f"the {what} has no key {where!r}{nearest(str(first['loc'][-1]), owner.model_fields)}"
     return f"{what}: {where}: {first['msg']}, got {first.get('input')!r}"
-
-
-def variant_of(part: Part) -> tuple[str, str | None]:
-    """'stm[neural]' -> ('stm', 'neural')."""
-    return split_name(part.name)

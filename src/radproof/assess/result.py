@@ -57,9 +57,10 @@ class Cell(Record):
     eps: float  # 0 for clean images
     budget: str  # "4/255"
     defense: str  # "none" or the defence that scored
+    threat: str = "linf"  # what bounds the change: linf, l2 (budget: root mean square), visible (no budget)
     made_on: str  # "model", "surrogate", "jpeg_tvm (identity)", "jpeg_tvm (twin)"
     scores: Scores
-    robust_accuracy: Estimate | None  # right before and after, over all images in scope
+    robust_accuracy: Estimate | None  # share right before and after, over all images in scope
     success: Estimate | None  # goal reached as stored, over images that were right before
     success_float: Estimate | None  # before rounding to the stored depth
     strata: tuple[Stratum, ...]

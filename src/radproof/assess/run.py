@@ -3,7 +3,7 @@
 
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,15 +15,17 @@ import pyarrow.parquet as pq
 from radproof import __version__
 from radproof.assess import checks
 from radproof.assess.answers import Answered, attack_step, collect, table, worst_groups
-from radproof.assess.context import by_view, shortcuts
-from radproof.assess.craft import IMAGES, run_batch
+from radproof.assess.baselines import shortcuts
+from radproof.assess.context import by_view
+from radproof.assess.craft import IMAGES, in_scope, run_batch
 from radproof.assess.detection import detections, paired_checks
 from radproof.assess.doubts import Evidence, doubts
 from radproof.assess.estimate import estimate_cost
 from radproof.assess.gallery import pictures
-from radproof.assess.jobs import Job, Parts, gradients, list_jobs
+from radproof.assess.jobs import Job, gradients, list_jobs
 from radproof.assess.material import Material, check_parts, fit_detectors, open_material
 from radproof.assess.plan import Plan
+from radproof.assess.replay import Replay, read_replay
 from radproof.assess.result import Result, Timing
 from radproof.assess.summary import Measurer, cell_key
 from radproof.assess.verdict import verdict
@@ -60,8 +62,10 @@ def assess(
         try:
             with watch.stage("open"):
                 material = open_material(plan, parts, out, device, progress)
+                if replay is not None:
+                    material.replay = _read_replay(replay, out, material)
                 _same_inputs(space, material)
-            found, evidence = _worked(space, material, replay, progress, watch)
+            found, evidence = _worked(space, material, progress, watch)
             with watch.stage("summary"):
                 result = _result(space, material, *found, evidence)
                 result = result.model_copy(
@@ -82,21 +86,21 @@ def craft_only(plan: Plan, out: Path, *, overwrite: bool = False, progress: Prog
         material = open_material(plan, parts, out, resolve(plan.device), progress)
         _same_inputs(space, material)
         jobs = list_jobs(plan, parts)
-        _run_jobs(space, material, jobs, _precision(space, material, jobs), None, progress)
+        _run_jobs(space, material, jobs, _precision(space, material, jobs), progress)
         return _images_manifest(out, material, collect(space, material, jobs))
 
 
 def _worked(
-    space: Workspace, material: Material, replay: Path | None, progress: Progress, watch: Stopwatch
+    space: Workspace, material: Material, progress: Progress, watch: Stopwatch
 ) -> tuple[tuple[list[Answered], Measurer], dict[str, Any]]:
     """Everything that takes long, a batch at a time."""
     doubtful = _preflight(material)
-    jobs, replayed = _jobs(material, replay)
+    jobs = list(material.replay.jobs) if material.replay else list_jobs(material.plan, material.parts)
     precision = _precision(space, material, jobs)
     with watch.stage("detectors"):
         fit_detectors(material, progress)
     with watch.stage("attacks"):
-        _run_jobs(space, material, jobs, precision, replayed, progress)
+        _run_jobs(space, material, jobs, precision, progress)
     with watch.stage("checks"):
         checks.run_checks(material, space, progress)
     with watch.stage("audit"):
@@ -113,7 +117,12 @@ def _worked(
 
 
 def _same_inputs(space: Workspace, material: Material) -> None:
-    facts = {"data": material.test.fingerprint(), "model": material.fingerprint}
+    facts = {
+        "data": material.manifest.fingerprint(),
+        "choice of images": material.test.fingerprint(),
+        "model": material.fingerprint,
+        "set to replay": material.replay.digest if material.replay else "",
+    }
     if material.surrogate is not None:
         facts["surrogate"] = material.surrogate.fingerprint()
     space.insist("inputs", facts)
@@ -140,46 +149,36 @@ def _precision(space: Workspace, material: Material, jobs: Sequence[Job]) -> Pre
     return "bf16" if found["precision"] == "bf16" else "fp32"
 
 
-def _jobs(material: Material, replay: Path | None) -> tuple[list[Job], dict[str, dict[str, str]] | None]:
-    """The plan's jobs; for a replay, those whose images the manifest holds."""
-    if replay is None:
-        return list_jobs(material.plan, material.parts), None
-    files: dict[str, dict[str, str]] = {}
-    jobs: dict[str, Job] = {}
-    manifest = Manifest.read(replay)
-    for sample in manifest.samples:
-        step = next((s for s in reversed(sample.chain) if s.get("step") in ("attack", "corruption")), None)
-        if step is None:
-            raise BadData(f"{manifest.describe()} holds images that no attack made; replay the images/ folder of a run")
-        job = Job(step["step"], step["label"], step["params"], step["goal"], step["eps"], step["on"], step["backward"])
-        if job.on in ("model", "surrogate") or job.on in material.defenses:
-            jobs[job.key] = job
-            files.setdefault(job.key, {})[step["of"]] = str((manifest.root / sample.path).resolve())
-    return [Job("clean", "none", {}), *jobs.values()], files
-
-
 def _run_jobs(
     space: Workspace,
     material: Material,
     jobs: Sequence[Job],
     precision: Precision,
-    replay: Mapping[str, Mapping[str, str]] | None,
     progress: Progress,
 ) -> None:
-    parts = material.parts
-    progress.note(estimate_cost(material, jobs, precision))
-    progress.start("attacks", sum(_weight(job, parts) for job in jobs) * len(material.test))
-    for job in jobs:
-        for batch, rows in enumerate(material.batches):
-            if not space.has(job.key, batch):
-                space.save(job.key, batch, run_batch(material, job, batch, space.root, precision, replay))
-            progress.advance("attacks", _weight(job, parts) * len(rows))
+    batches = range(len(material.batches))
+    todo = [(job, batch) for job in jobs for batch in batches if not space.has(job.key, batch)]
+    images = {job.key: 0 for job in jobs}
+    for job, batch in todo:
+        images[job.key] += len(in_scope(material, job, material.batches[batch]))
+    if todo and not material.replay:
+        progress.note(estimate_cost(material, [(job, images[job.key]) for job in jobs], precision))
+    progress.start("attacks", sum(_weight(job, material) * images[job.key] for job in jobs))
+    for job, batch in todo:
+        space.save(job.key, batch, run_batch(material, job, batch, space.root, precision))
+        progress.advance("attacks", _weight(job, material) * len(in_scope(material, job, material.batches[batch])))
 
 
-def _weight(job: Job, parts: Parts) -> float:
-    """Work per image, in forward passes: a gradient is about three."""
-    forwards, backwards = gradients(job, parts)
-    return forwards + 2 * backwards + 1 + len(parts.defenses)
+def _weight(job: Job, material: Material) -> float:
+    """Work per image, in forward passes: a gradient is about three; judging costs some too."""
+    forwards, backwards = (0.0, 0.0) if material.replay else gradients(job, material.parts)
+    return forwards + 2 * backwards + 1 + 2 * len(material.defenses) + 6 * len(material.detectors)
+
+
+def _read_replay(folder: Path, out: Path, material: Material) -> Replay:
+    if folder.resolve().is_relative_to(out.resolve()):
+        raise BadData(f"{folder} lies in the run's own folder; give a replay another --out")
+    return read_replay(folder, material.fingerprint, material.defenses)
 
 
 def _result(
@@ -215,7 +214,7 @@ def _result(
         head=manifest.head,
         images=len(test),
         patients=len(test.patients()),
-        resolution=f"{shape[3]}×{shape[2]}, {material.bits} bit",
+        resolution=f"{shape[3]}×{shape[2]}, {material.bits[0]} bit",
         preset=plan.preset,
         data=_data(manifest, test),
         model=material.card.model_dump(mode="json"),
@@ -295,7 +294,7 @@ def _images_manifest(root: Path, material: Material, found: Sequence[Answered]) 
                     sha256=sha256,
                     size=(root / file).stat().st_size,
                     fold="test",
-                    chain=(*sample.chain, step, {"step": "quantise", "bits": material.bits}),
+                    chain=(*sample.chain, step, {"step": "quantise", "bits": material.bits[int(row)]}),
                 )
             )
     manifest = Manifest(

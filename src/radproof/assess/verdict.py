@@ -12,26 +12,39 @@ HELD = 0.8  # share of right answers that must survive, at the interval's bound,
 
 
 def verdict(cells: Sequence[Cell], smallest: Smallest | None, doubts: Sequence[Doubt]) -> str:
-    """Two or three plain sentences: what small changes do, at which size, and whether a defence helps."""
+    """Plain sentences: what small changes do, at which size, and whether a defence helps."""
     headline = [c for c in cells if c.column == "headline"]
-    bare = sorted((c for c in headline if c.defense == "none"), key=lambda c: (c.goal != "misclassify", c.eps))
+    bare = [c for c in headline if c.defense == "none"]
     if not bare:
         return "No attack was made; only the answers to clean images were measured."
-    return " ".join(
-        part for part in (_bare(bare[0], doubts), _median(smallest), *_defenses(cells, bare[0].goal, doubts)) if part
-    )
+    goal = "misclassify" if any(c.goal == "misclassify" for c in bare) else bare[0].goal
+    ladder = sorted((c for c in bare if c.goal == goal), key=lambda c: c.eps)
+    told = next((c for c in ladder if c.success and (c.success.low or 0) >= 0.5), _reference(ladder))
+    serious = _serious(cells, "none", doubts)
+    parts = (_bare(told, serious), _median(smallest), *_defenses(cells, goal, doubts))
+    return " ".join(part for part in parts if part)
 
 
-def _bare(cell: Cell, doubts: Sequence[Doubt]) -> str:
+def _reference(ladder: Sequence[Cell]) -> Cell:
+    """The largest budget up to 4/255, else the smallest there is."""
+    return max((c for c in ladder if c.eps <= REFERENCE), key=lambda c: c.eps, default=ladder[0])
+
+
+def _serious(cells: Sequence[Cell], defense: str, doubts: Sequence[Doubt]) -> list[Doubt]:
+    """The serious doubts about everything, or about a figure of this defence ("none": of the bare model)."""
+    keys = {c.key for c in cells if c.defense == defense} | {"all"}
+    return [d for d in doubts if d.severity == "serious" and d.about in keys]
+
+
+def _bare(cell: Cell, serious: Sequence[Doubt]) -> str:
     success = cell.success
     if success is None or success.value is None or success.low is None or success.high is None:
         return "No image was answered rightly before any attack, so there was nothing to attack."
-    changed = f"a change of at most {_levels(cell)} turns {_percent(success)} of the right answers"
+    changed = f"{_change(cell)} turns {_percent(success)} of the right answers"
     if success.low >= 0.5:
         return f"Easily fooled: {changed}."
     if success.low > 0 and 1 - success.high < HELD:
         return f"Fooled in part: {changed}."
-    serious = [d for d in doubts if d.severity == "serious"]
     if serious or 1 - success.high < HELD:
         return f"Resistance is not established: {changed}" + (f", but {serious[0].message}." if serious else ".")
     return f"The model withstood the attacks tried: {changed}."
@@ -49,34 +62,39 @@ def _median(smallest: Smallest | None) -> str:
 def _defenses(cells: Sequence[Cell], goal: str, doubts: Sequence[Doubt]) -> list[str]:
     """What each defence leaves of the right answers at the reference budget, and what it costs without an attack."""
     headline = [c for c in cells if c.column == "headline" and c.goal == goal]
-    eps = max((c.eps for c in headline if c.eps <= REFERENCE), default=min(c.eps for c in headline))
+    eps = _reference(sorted(headline, key=lambda c: c.eps)).eps
     at = {c.defense: c for c in headline if c.eps == eps}
-    clean = {c.defense: c.scores.accuracy for c in cells if c.column == "clean"}
+    # Clean figures are of all images: comparable only with a goal that concerns all.
+    clean = {c.defense: c.robust_accuracy for c in cells if c.column == "clean"} if goal == "misclassify" else {}
     found: list[str] = []
     for name, cell in at.items():
-        kept, bare, before, after = cell.robust_accuracy, at["none"].robust_accuracy, clean["none"], clean.get(name)
-        if name == "none" or not kept or not bare or not after or kept.value is None or bare.value is None:
+        kept, bare = cell.robust_accuracy, at["none"].robust_accuracy
+        if name == "none" or not kept or not bare or kept.value is None or bare.value is None:
             continue
         what = (
             f"With {name}, {_percent(kept)} of the images are answered rightly under attack at {cell.budget} "
-            f"({_percent(bare)} without it), and {_percent(after)} without attack ({_percent(before)} without it)"
+            f"({_percent(bare)} without it)"
         )
-        serious = [d for d in doubts if d.severity == "serious" and name in d.about]
-        found.append(
-            f"{what}: {'whether it helps is not established' if serious else _judged(kept, bare, before, after)}."
-        )
+        before, after = clean.get("none"), clean.get(name)
+        if before and after:
+            what += f", and {_percent(after)} without attack ({_percent(before)} without it)"
+        established = not _serious(cells, name, doubts)
+        judged = _judged(kept, bare, before, after) if established else "whether it helps is not established"
+        found.append(f"{what}: {judged}.")
     return found
 
 
-def _judged(kept: Estimate, bare: Estimate, before: Estimate, after: Estimate) -> str:
+def _judged(kept: Estimate, bare: Estimate, before: Estimate | None, after: Estimate | None) -> str:
     if kept.low is None or bare.value is None or kept.low <= bare.value:
         return "it does not help"
-    gain, cost = (kept.value or 0) - bare.value, (before.value or 0) - (after.value or 0)
+    gain = (kept.value or 0) - bare.value
+    cost = (before.value or 0) - (after.value or 0) if before and after else 0.0
     return "it costs more than it brings" if cost > gain else "it helps"
 
 
-def _levels(cell: Cell) -> str:
-    return f"{cell.budget} of the grey scale"
+def _change(cell: Cell) -> str:
+    size = "a change with a root mean square of at most" if cell.threat == "l2" else "a change of at most"
+    return f"{size} {cell.budget} of the grey scale"
 
 
 def _percent(e: Estimate) -> str:

@@ -12,6 +12,7 @@ runs/NAME/
 import fcntl
 import json
 import shutil
+import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +37,7 @@ class Workspace:
 
     def has(self, job: str, batch: int) -> bool:
         """Whether this batch was finished, now or in an earlier start."""
-        return self._batch(job, batch).is_file()
+        return zipfile.is_zipfile(self._batch(job, batch))  # a damaged file counts as not done
 
     def save(self, job: str, batch: int, arrays: Arrays) -> None:
         """Keep a finished batch."""
@@ -81,10 +82,9 @@ def open_workspace(root: Path, plan: Plan, *, overwrite: bool = False) -> Genera
     Raises BadPlan when the folder belongs to another plan, BadInput when another process is at work in it or it
     holds something else. A folder made here is removed again when the input turns out to be bad.
     """
+    if root.exists() and not root.is_dir():
+        raise BadInput(f"{root} is a file; choose another --out")
     fresh = not root.exists()
-    if overwrite and (root / "work" / "plan.json").is_file():
-        shutil.rmtree(root)
-        fresh = True
     if not fresh and any(root.iterdir()) and not (root / "work" / "plan.json").is_file():
         raise BadInput(f"{root} exists and is no run of radproof; choose another --out")
     (root / "work").mkdir(parents=True, exist_ok=True)
@@ -92,10 +92,13 @@ def open_workspace(root: Path, plan: Plan, *, overwrite: bool = False) -> Genera
     try:
         with (root / "work" / "lock").open("w") as lock:
             _take(lock, root)
+            if overwrite:
+                _clear(root)
             _claim(space, plan)
             yield space
     except BadInput:
-        if fresh and not (root / "work" / "batches").exists():
+        # A model that was trained here took long: it is kept.
+        if fresh and not (root / "work" / "batches").exists() and not (root / "model").exists():
             shutil.rmtree(root, ignore_errors=True)
         raise
 
@@ -105,6 +108,13 @@ def _take(lock: Any, root: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         raise BadInput(f"another process is at work in {root}; wait for it or choose another --out") from None
+
+
+def _clear(root: Path) -> None:
+    """Remove what the folder holds of an earlier run, but for the lock."""
+    for child in (*root.iterdir(), *(root / "work").iterdir()):
+        if child.name not in ("work", "lock"):
+            shutil.rmtree(child) if child.is_dir() else child.unlink()
 
 
 def _claim(space: Workspace, plan: Plan) -> None:

@@ -46,10 +46,11 @@ def main() -> None:
         app()
     except RadproofError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("stopped", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        where, why = error.filename or "a file", (error.strerror or str(error)).lower()
+        _fail(f"{where}: {why}; check the path and its rights", 2)
     except Exception as error:
         if os.environ.get("RADPROOF_DEBUG"):
             traceback.print_exc()

@@ -19,11 +19,11 @@ Data = Annotated[str | None, typer.Option(help="NIH release, folder per class, m
 Attacks = Annotated[str | None, typer.Option(help="Attacks, with commas: sia,stm,pgn,usmm.")]
 Budgets = Annotated[str | None, typer.Option("--eps", help="Budgets, with commas: 1/255,4/255.")]
 Goals = Annotated[str | None, typer.Option(help="misclassify, missed-finding, false-alarm, target:CLASS.")]
-Preset = Annotated[str, typer.Option(help="quick | published | exhaustive.")]
+Preset = Annotated[str | None, typer.Option(help="quick (default) | published | exhaustive.")]
 Images = Annotated[int | None, typer.Option(help="At most so many test images.")]
 Size = Annotated[int | None, typer.Option(help="Resize the longer side on import.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Device = Annotated[str, typer.Option(help="auto | cpu | cuda | mps.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything random; 0 by default.")]
+Device = Annotated[str | None, typer.Option(help="auto (default) | cpu | cuda | mps.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -47,11 +47,11 @@ def assess(
     defenses: Annotated[str | None, typer.Option(help="Defences, with commas: jpeg_tvm.")] = None,
     detectors: Annotated[str | None, typer.Option(help="Detectors, with commas: consistency,frequency.")] = None,
     goals: Goals = None,
-    preset: Preset = "quick",
+    preset: Preset = None,
     images: Images = None,
     size: Size = None,
-    seed: Seed = 0,
-    device: Device = "auto",
+    seed: Seed = None,
+    device: Device = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME by default.")] = None,
     replay: Annotated[Path | None, typer.Option(help="Score an earlier run's images/ instead of attacking.")] = None,
     overwrite: Overwrite = False,
@@ -68,7 +68,11 @@ def assess(
     from radproof.reports.html import summary_rows
 
     if plan is not None:
-        given = [n for n, v in {"--model": model, "--data": data, "--attacks": attacks, "--eps": eps}.items() if v]
+        options = {
+            "model": model, "data": data, "attacks": attacks, "eps": eps, "defenses": defenses, "detectors": detectors,
+            "goals": goals, "preset": preset, "images": images, "size": size, "seed": seed, "device": device,
+        }  # fmt: skip
+        given = [f"--{name}" for name, value in options.items() if value is not None]
         if given:
             raise BadInput(f"give either a plan or {', '.join(given)}, not both; put them into the plan")
         chosen = read_plan(plan)
@@ -95,11 +99,11 @@ def attack(
     attacks: Attacks = None,
     eps: Budgets = None,
     goals: Goals = None,
-    preset: Preset = "quick",
+    preset: Preset = None,
     images: Images = None,
     size: Size = None,
-    seed: Seed = 0,
-    device: Device = "auto",
+    seed: Seed = None,
+    device: Device = None,
     out: Annotated[Path, typer.Option(help="Folder for images/ and their manifest.")] = Path("runs/attack"),
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -119,7 +123,7 @@ def defend(
     data: Annotated[Path, typer.Option(help="A manifest of images.")],
     defenses: Annotated[str, typer.Option(help="Defences in order, with commas.")] = "jpeg_tvm",
     out: Annotated[Path, typer.Option(help="Folder for the cleaned images.")] = Path("runs/defend"),
-    seed: Seed = 0,
+    seed: Seed = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -127,7 +131,7 @@ def defend(
     from radproof import app
 
     with Bars(quiet=quiet) as bars:
-        made = app.defend(data, _split(defenses), out, seed=seed, progress=bars)
+        made = app.defend(data, _split(defenses), out, seed=seed or 0, progress=bars)
     _done(f"{len(made)} images in {out}", {"images": len(made), "manifest": str(out)}, as_json)
 
 
@@ -137,7 +141,7 @@ def detect(
     images: Annotated[Path, typer.Option(help="A manifest of the images to judge.")],
     detectors: Annotated[str, typer.Option(help="Detectors, with commas.")] = "consistency,frequency",
     rate: Annotated[float, typer.Option(help="Share of clean images that may be flagged.")] = 0.05,
-    device: Device = "auto",
+    device: Device = None,
     out: Annotated[Path, typer.Option(help="Folder for the manifest with scores.")] = Path("runs/detect"),
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -147,7 +151,14 @@ def detect(
 
     with Bars(quiet=quiet) as bars:
         _, flags = app.detect(
-            model, data, images, _split(detectors), out, false_positive_rate=rate, device=device, progress=bars
+            model,
+            data,
+            images,
+            _split(detectors),
+            out,
+            false_positive_rate=rate,
+            device=device or "auto",
+            progress=bars,
         )
     if as_json:
         print_json([vars(flag) for flag in flags])
@@ -198,24 +209,24 @@ def _options(
     attacks: str | None,
     eps: str | None,
     goals: str | None,
-    preset: str,
+    preset: str | None,
     images: int | None,
     size: int | None,
-    seed: int,
-    device: str,
+    seed: int | None,
+    device: str | None,
 ) -> dict[str, Any]:
     from radproof import app
 
     if model is None or data is None:
         raise BadInput("give a plan (radproof assess PLAN.yaml), or --model FOLDER and --data PATH")
     kind = "phantom" if data == "phantom" else app.kind_of(Path(data))
-    source = {"kind": kind, "images": images, "size": size, "seed": seed}
+    source: dict[str, Any] = {"kind": kind, "images": images, "size": size, "seed": seed or 0}
     source |= {"count": max(300, 5 * (images or 60)), "size": size or 64} if kind == "phantom" else {"path": data}
     return {
         "name": "assessment",
-        "seed": seed,
-        "device": device,
-        "preset": preset,
+        "seed": seed or 0,
+        "device": device or "auto",
+        "preset": preset or "quick",
         "data": source,
         "model": {"path": str(model)},
         "attacks": _split(attacks or "fgsm,pgd,sia,stm,pgn,usmm"),

@@ -60,11 +60,11 @@ class Bars:
         if now - state[3] >= EVERY:
             state[3] = now
             left = (now - state[2]) * (state[1] / state[0] - 1)
-            self.console.print(f"{stage}: {100 * state[0] / state[1]:.0f} %, about {left:.0f} s left")
+            self.console.print(f"{stage}: {100 * state[0] / state[1]:.0f} %, about {left:.0f} s left", markup=False)
 
     def note(self, message: str) -> None:
         """One line for the user."""
-        self.console.print(message)
+        self.console.print(message, markup=False)
 
 
 def print_json(value: Any) -> None:

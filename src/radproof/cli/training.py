@@ -29,22 +29,19 @@ def train(
     classes: Annotated[str | None, typer.Option(help="Findings to tell apart, with commas.")] = None,
     multi_label: Annotated[bool, typer.Option(help="All findings side by side (sigmoid head).")] = False,
     split: Annotated[str, typer.Option(help="patient (60/20/20) | release (its own test list).")] = "patient",
-    seed: Annotated[int, typer.Option(help="Seed of split, weights and order.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of split, weights and order; 0 by default.")] = None,
     device: Annotated[str, typer.Option(help="auto | cpu | cuda | mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="The card as JSON on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
 ) -> None:
     """Train a classifier by transfer learning; interrupt it as you like, the same command goes on where it was."""
-    import yaml
-
     from radproof import app
-    from radproof.assess.plan import checked
+    from radproof.assess.plan import checked, read_yaml
     from radproof.training.recipe import TrainingRecipe
 
-    raw: dict[str, Any] = {"seed": seed}
-    if recipe is not None:
-        raw |= yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}
+    raw: dict[str, Any] = {} if recipe is None else read_yaml(recipe, "recipe")
     chosen = {
+        "seed": seed,
         "architecture": architecture,
         "weights": str(weights) if weights else None,
         "input_size": input_size,
@@ -63,7 +60,7 @@ def train(
             classes=tuple(classes.split(",")) if classes else None,
             multi_label=multi_label,
             split=split,
-            seed=seed,
+            seed=seed or 0,
         )
         card = app.train(manifest, settled, out, device=device, progress=bars)
     if as_json:

@@ -66,6 +66,23 @@ class AnyFinding:
 
 
 @dataclass(frozen=True)
+class MissAll:
+    """A multi-label answer that names none of the findings that are there: disease read as normal."""
+
+    y: Tensor  # (N, K) in {0, 1}
+
+    def loss(self, logits: Tensor) -> Tensor:
+        y = self.y.to(logits)
+        return (F.binary_cross_entropy_with_logits(logits, y, reduction="none") * y).sum(1)
+
+    def reached(self, logits: Tensor) -> Tensor:
+        return ~((logits > 0) & (self.y > 0.5)).any(1)
+
+    def __getitem__(self, rows: Tensor) -> Self:
+        return replace(self, y=self.y[rows])
+
+
+@dataclass(frozen=True)
 class Flip:
     """One finding of a multi-label answer turned over."""
 
@@ -137,13 +154,15 @@ def goal(name: str, y: Tensor, labels: Sequence[str], head: Head) -> Goal:
 
 
 def _multi_label_goal(kind: str, which: str, y: Tensor, labels: Sequence[str]) -> Goal:
-    if kind in ("misclassify", "missed-finding", "false-alarm"):
+    if kind == "missed-finding":
+        return MissAll(y)
+    if kind in ("misclassify", "false-alarm"):
         return AnyFinding(y)
     if kind == "flip":
         return Flip(y, _index(which, labels))
     if kind == "target":
         raise BadPlan("goal target:CLASS needs a softmax head; for a multi-label model use flip:FINDING")
-    raise UnknownName(f"no goal named {kind!r}{nearest(kind, ['misclassify', 'flip'])}")
+    raise UnknownName(f"no goal named {kind!r}{nearest(kind, [goal.partition(':')[0] for goal in GOALS])}")
 
 
 def _index(label: str, labels: Sequence[str]) -> int:

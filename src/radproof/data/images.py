@@ -74,13 +74,15 @@ def to_unit(stored: StoredImage) -> NDArray[np.float32]:
     return planes / np.float32(stored.top)
 
 
-def window(stored: StoredImage, low: int, high: int) -> StoredImage:
+def window(stored: StoredImage, low: float, high: float) -> StoredImage:
     """Spread the grey levels low..high over the whole depth and clip the rest, as a viewing station does.
 
     Raises BadInput unless 0 <= low < high <= 2^bits - 1.
     """
     if not 0 <= low < high <= stored.top:
-        raise BadInput(f"a window of grey levels must satisfy 0 <= low < high <= {stored.top}; got {low} and {high}")
+        raise BadInput(
+            f"a window of grey levels must satisfy 0 <= low < high <= {stored.top}; got {low:g} and {high:g}"
+        )
     spread = (stored.pixels.astype(np.float64) - low) / (high - low)
     return _quantised(spread * stored.top, stored.bits)
 

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from radproof.core.files import sha256_file
 from radproof.core.progress import SILENT, Progress
 from radproof.data.images import StoredImage, read_image, resize, to_unit
+from radproof.data.images import window as windowed
 from radproof.data.manifest import NAME, Manifest, Sample
 from radproof.data.pool import each
 from radproof.data.storage import write_png
@@ -81,8 +83,15 @@ def partition(shapes: Sequence[tuple[int, ...]], batch: int) -> tuple[tuple[int,
     return tuple(tuple(same[start : start + batch]) for same in rows.values() for start in range(0, len(same), batch))
 
 
-def import_images(manifest: Manifest, out: Path, *, size: int, progress: Progress = SILENT) -> Manifest:
-    """Materialise the set with its longer sides resampled: PNGs named by id, and their manifest, below `out`.
+def import_images(
+    manifest: Manifest,
+    out: Path,
+    *,
+    size: int | None,
+    window: tuple[float, float] | None = None,
+    progress: Progress = SILENT,
+) -> Manifest:
+    """Materialise the set windowed and with its longer sides resampled: PNGs named by id, and their manifest, in `out`.
 
     Each sample's chain gains the step with what it was made from. Raises BadImage naming the file by its path within
     the source, so that it can be found and removed.
@@ -90,14 +99,21 @@ def import_images(manifest: Manifest, out: Path, *, size: int, progress: Progres
 
     def one(sample: Sample) -> Sample:
         try:
-            stored = resize(read_image(manifest.root / sample.path), size)
+            stored = read_image(manifest.root / sample.path)
         except BadImage as error:
             raise BadImage(f"{sample.path}: {error}") from None
-        step = {"step": "resize", "longer_side": size, "filter": "lanczos", "from": sample.sha256}
-        return store(replace(sample, chain=(*sample.chain, step)), stored, out)
+        steps: list[dict[str, Any]] = []
+        if window is not None:
+            stored = windowed(stored, window[0] * stored.top, window[1] * stored.top)
+            steps.append({"step": "window", "low": window[0], "high": window[1], "from": sample.sha256})
+        if size is not None:
+            stored = resize(stored, size)
+            steps.append({"step": "resize", "longer_side": size, "filter": "lanczos", "from": sample.sha256})
+        return store(replace(sample, chain=(*sample.chain, *steps)), stored, out)
 
-    samples = each(one, manifest.samples, stage="resize images", progress=progress)
-    made = replace(manifest, root=out, samples=tuple(samples), source={**manifest.source, "longer_side": size})
+    about = {"longer_side": size, "window": window}
+    samples = each(one, manifest.samples, stage="import images", progress=progress)
+    made = replace(manifest, root=out, samples=tuple(samples), source={**manifest.source, **about})
     made.write(out / NAME)
     return made
 

@@ -31,6 +31,7 @@ def open_data(
     multi_label: bool = False,
     split: Literal["patient", "release"] = "patient",
     size: int | None = None,
+    window: tuple[float, float] | None = None,
     count: int | None = None,
     seed: int = 0,
     balance: Sequence[Aspect] = (),
@@ -40,7 +41,8 @@ def open_data(
 ) -> Manifest:
     """A data set ready to train and test on: three folds, images on disk.
 
-    `size` is the longer side after import (None keeps the stored grid); phantoms and resampled sets are written below
+    `size` is the longer side after import (None keeps the stored grid) and `window` the grey levels, as shares of the
+    range, that become black and white; phantoms and resampled sets are written below
     `cache` once and found there again. A manifest that was split already keeps its folds. `count` and, unless given,
     `size` concern phantoms; `patients` is the table of a folder. Raises BadData, BadPlan or UnknownName.
     """
@@ -55,7 +57,8 @@ def open_data(
     if not _is_split(manifest, kind):
         manifest = split_by(manifest, by=split, seed=seed)
     manifest = balanced(manifest, by=balance, seed=seed)
-    return manifest if size is None or kind == "phantom" else _resized(manifest, size, cache, progress)
+    size = None if kind == "phantom" else size
+    return manifest if size is None and window is None else _imported(manifest, size, window, cache, progress)
 
 
 def _read(
@@ -86,11 +89,14 @@ def _phantoms(cache: Path, count: int, size: int, seed: int, progress: Progress)
     )
 
 
-def _resized(manifest: Manifest, size: int, cache: Path, progress: Progress) -> Manifest:
-    about = {"labels": manifest.labels, "head": manifest.head, "source": dict(manifest.source), "size": size}
+def _imported(
+    manifest: Manifest, size: int | None, window: tuple[float, float] | None, cache: Path, progress: Progress
+) -> Manifest:
+    about = {"labels": manifest.labels, "head": manifest.head, "source": dict(manifest.source)}
+    about |= {"size": size, "window": window}
     key = digest({**about, "samples": [asdict(sample) for sample in manifest.samples]})
-    out = cache / f"resized-{key[:16]}"
-    return _kept(out) or import_images(manifest, out, size=size, progress=progress)
+    out = cache / f"imported-{key[:16]}"
+    return _kept(out) or import_images(manifest, out, size=size, window=window, progress=progress)
 
 
 def _kept(folder: Path) -> Manifest | None:

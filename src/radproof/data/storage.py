@@ -32,7 +32,7 @@ def check_budget(eps: float, bits: int) -> None:
     """Refuse a budget below one grey level of the stored depth: nothing of it would survive in the file."""
     if levels(eps, bits) >= 1:
         return
-    finer = " or store with `depth: 16`" if bits == 8 and levels(eps, 16) >= 1 else ""
+    finer = ", or use images stored with 16 bits" if bits == 8 and levels(eps, 16) >= 1 else ""
     smallest = 1 / _top(bits)
     raise BadPlan(
         f"a budget of {show_fraction(eps)} is below one grey level of {bits}-bit images, so no stored image can hold "

@@ -12,15 +12,10 @@ from radproof.reports.html import read_result, render
 NAME = "report.pdf"
 
 
-def write_pdf(run: Path) -> Path:
-    """Draw run/result.json as run/report.pdf, whole or not at all; equal results give equal bytes.
-
-    Raises BadInput when the folder holds no readable result or the PDF extra (or Pango, which it needs) is missing.
-    """
-    result = read_result(run)
+def require_pdf() -> None:
+    """Raise BadInput when the PDF extra (or Pango, which it needs) is missing: better before hours of work."""
     try:
-        from weasyprint import HTML
-        from weasyprint.urls import URLFetcher
+        import weasyprint  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ImportError:
         raise BadInput('a PDF needs WeasyPrint; install it with: pip install "radproof[pdf]"') from None
     except OSError:
@@ -28,6 +23,18 @@ def write_pdf(run: Path) -> Path:
             "a PDF needs the Pango library, which is not installed here; "
             "on Debian: apt install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0"
         ) from None
+
+
+def write_pdf(run: Path) -> Path:
+    """Draw run/result.json as run/report.pdf, whole or not at all; equal results give equal bytes.
+
+    Raises BadInput when the folder holds no readable result or the PDF extra (or Pango, which it needs) is missing.
+    """
+    require_pdf()
+    from weasyprint import HTML
+    from weasyprint.urls import URLFetcher
+
+    result = read_result(run)
     fetcher = URLFetcher(allowed_protocols=["data"], allow_redirects=False)
     page = HTML(string=render(result, run), url_fetcher=fetcher)
     stream = BytesIO()
