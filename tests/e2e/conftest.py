@@ -10,7 +10,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from radproof import app
 from radproof.cli import main
+from radproof.training.recipe import TrainingRecipe
 
 PLAN = {
     "name": "small",
@@ -37,6 +39,7 @@ PLAN = {
     "detectors": ["frequency"],
     "corruptions": ["block_transform"],
     "smallest": {"rounds": 2, "steps": 2, "images": 6},
+    "false_positive_rate": 0.1,
     "precision": "fp32",
     "batch": 5,
     "bootstrap": 100,
@@ -44,8 +47,8 @@ PLAN = {
 }
 
 
-def draw_set(root: Path) -> Path:
-    """A folder per class, 40 images of 20 patients each: a light patch left, a dark one right, or none."""
+def _draw_set(root: Path) -> Path:
+    """A folder per class, 20 images of 20 patients each: a light patch left, a dark one right, or none."""
     rng = np.random.default_rng(0)
     rows = ["path,patient,view"]
     for label, columns, change in (
@@ -54,21 +57,65 @@ def draw_set(root: Path) -> Path:
         ("Pneumothorax", slice(18, 28), -60),
     ):
         (root / label).mkdir(parents=True)
-        for n in range(40):
+        for n in range(20):
             grey = rng.normal(120, 12, (32, 32))
             if change:
                 top = int(rng.integers(2, 18))
                 grey[top : top + 10, columns] += change
             Image.fromarray(grey.clip(0, 255).astype(np.uint8)).save(root / label / f"{n}.png")
-            rows.append(f"{label}/{n}.png,{label}-{n // 2},{'AP' if n % 3 else 'PA'}")
+            rows.append(f"{label}/{n}.png,{label}-{n},{'AP' if n % 3 else 'PA'}")
     (root / "patients.csv").write_text("\n".join(rows))
     return root
+
+
+def _draw_release(root: Path) -> Path:
+    """A release as NIH packs it, of 60 patients: a light patch is an effusion, a dark one a mass."""
+    rng = np.random.default_rng(1)
+    (root / "images").mkdir(parents=True)
+    header = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    lines = [header + "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"]
+    names = []
+    for n in range(60):
+        findings = [name for name, has in (("Effusion", n % 2), ("Mass", n % 3 == 0)) if has]
+        grey = rng.normal(120, 12, (32, 32))
+        grey[4:14, 4:14] += 40 * (n % 2)
+        grey[18:28, 18:28] -= 40 * (n % 3 == 0)
+        names.append(f"{n:08d}_000.png")
+        Image.fromarray(grey.clip(0, 255).astype(np.uint8)).save(root / "images" / names[-1])
+        lines.append(f"{names[-1]},{'|'.join(findings) or 'No Finding'},0,{n},50,F,{'PA' if n % 4 else 'AP'},32,32,1,1")
+    (root / "Data_Entry_2017_v2020.csv").write_text("\n".join(lines))
+    (root / "train_val_list.txt").write_text("\n".join(names[:45]))
+    (root / "test_list.txt").write_text("\n".join(names[45:]))
+    return root
+
+
+@pytest.fixture(scope="session")
+def draw_set():
+    """Draw a set like the small plan's."""
+    return _draw_set
+
+
+@pytest.fixture(scope="session")
+def draw_release():
+    """Draw a small release with several findings per image."""
+    return _draw_release
+
+
+@pytest.fixture(scope="session")
+def other_model(tmp_path_factory, plan):
+    """A model of the same classes with other weights."""
+    data = {key: value for key, value in plan["data"].items() if key in ("path", "patients")}
+    manifest = app.open_path(Path(data["path"]), patients=data["patients"])
+    recipe = TrainingRecipe.model_validate({**plan["model"]["train"], "seed": 9, "epochs": 3})
+    folder = tmp_path_factory.mktemp("other") / "model"
+    app.train(manifest, recipe, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory) -> Path:
     """The folder of images that the small plan assesses."""
-    return draw_set(tmp_path_factory.mktemp("data") / "set")
+    return _draw_set(tmp_path_factory.mktemp("data") / "set")
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,14 @@
 
 import json
 import re
+import shutil
 import signal
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from radproof.assess.result import Result
 from radproof.data.manifest import Manifest
@@ -71,55 +74,155 @@ def test_stored_images_keep_their_budget(finished):
     assert {sample.chain[-1]["step"] for sample in manifest.samples} == {"quantise"}
 
 
-def test_the_same_plan_gives_the_same_bytes_and_a_kill_changes_nothing(finished, tmp_path, plan, write_plan, command):
-    path, run = write_plan(tmp_path, plan), tmp_path / "run"
-    process = command("assess", path, "--out", run)
+def wait_for(run, count):
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and len(list(run.glob("work/batches/*/*.npz"))) < 6:
+    while time.monotonic() < deadline and len(list(run.glob("work/batches/*/*.npz"))) < count:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    kept = {p: p.stat().st_mtime_ns for p in run.glob("work/batches/*/*.npz")}
-    assert len(kept) >= 6
-    assert not (run / "result.json").exists()
-    again = command("assess", path, "--out", run)
-    _, err = again.communicate(timeout=200)
-    assert again.returncode == 0, err
-    assert {p: p.stat().st_mtime_ns for p in kept} == kept
-    ours, theirs = load(run), load(finished)
-    assert ours == theirs
-    hashes = [pd.read_parquet(folder / "rows.parquet")["sha256"].tolist() for folder in (run, finished)]
-    assert hashes[0] == hashes[1]
+    return len(list(run.glob("work/batches/*/*.npz")))
 
 
-def test_ctrl_c_ends_with_130_and_keeps_what_is_finished(tmp_path, plan, write_plan, command):
+def test_ctrl_c_and_a_kill_lose_at_most_a_batch_and_change_no_byte(finished, tmp_path, plan, write_plan, command):
     path, run = write_plan(tmp_path, plan), tmp_path / "run"
     process = command("assess", path, "--out", run)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(run.glob("work/batches/*/*.npz")):
-        time.sleep(0.02)
+    wait_for(run, 2)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on" in err
     assert not (run / "result.json").exists()
-    assert list(run.glob("work/batches/*/*.npz"))
+    done = wait_for(run, 2)
+    process = command("assess", path, "--out", run)
+    assert wait_for(run, done + 6) >= done + 6
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (run / "result.json").exists()
+    kept = {p: p.stat().st_mtime_ns for p in run.glob("work/batches/*/*.npz")}
+    damaged = sorted(kept)[0]
+    damaged.write_bytes(damaged.read_bytes()[:50])  # as a failing disk would leave it
+    again = command("assess", path, "--out", run)
+    _, err = again.communicate(timeout=200)
+    assert again.returncode == 0, err
+    assert {p: p.stat().st_mtime_ns for p in kept if p != damaged} == {p: t for p, t in kept.items() if p != damaged}
+    assert load(run) == load(finished)
+    hashes = [pd.read_parquet(folder / "rows.parquet")["sha256"].tolist() for folder in (run, finished)]
+    assert hashes[0] == hashes[1]
 
 
-def test_a_finished_run_can_be_replayed_and_gives_the_same_figures(finished, tmp_path, plan, write_plan, command):
-    path = write_plan(tmp_path, {**plan, "model": {"path": str(finished / "model")}, "smallest": None})
-    process = command("assess", path, "--out", tmp_path / "run", "--replay", finished / "images")
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
-    before, after = load(finished), load(tmp_path / "run")
-    figures = {cell["key"]: cell["success"] for cell in before["cells"]}
+def test_a_finished_run_is_not_done_again(finished, plan, write_plan, tmp_path, radproof):
+    before = load(finished)
+    code, _, err = radproof("assess", write_plan(tmp_path, plan), "--out", finished, "-q")
+    assert code == 0, err
+    assert load(finished) == before
+
+
+def replayed(finished, tmp_path, plan, write_plan, radproof, model):
+    changes = {"model": {"path": str(model)}, "smallest": None, "detectors": [], "gallery": 0}
+    path = write_plan(tmp_path, {**plan, **changes})
+    code, _, err = radproof("assess", path, "--out", tmp_path / "run", "--replay", finished / "images", "-q")
+    assert code == 0, err
+    assert not (tmp_path / "run" / "images").exists() or not list((tmp_path / "run" / "images").rglob("*.png"))
+    return load(tmp_path / "run")
+
+
+def test_a_replay_scores_the_stored_images_and_gives_the_same_figures(finished, tmp_path, plan, write_plan, radproof):
+    after = replayed(finished, tmp_path, plan, write_plan, radproof, finished / "model")
+    figures = {cell["key"]: cell["success"] for cell in load(finished)["cells"]}
     assert {cell["key"]: cell["success"] for cell in after["cells"]} == figures
+    assert all(cell["backwards"] == 0 for cell in after["cells"])
+    rows = pd.read_parquet(tmp_path / "run" / "rows.parquet")
+    assert rows["file"][rows["column"] == "oblivious"].str.startswith(str(finished / "images")).all()
+
+
+def test_on_another_model_a_replay_is_a_transfer(finished, other_model, tmp_path, plan, write_plan, radproof):
+    after = replayed(finished, tmp_path, plan, write_plan, radproof, other_model)
+    columns = {cell["column"] for cell in after["cells"] if cell["attack"] == "fgsm"}
+    assert columns == {"transfer"}
+    assert "not-tested-adaptively" in {doubt["kind"] for doubt in after["doubts"]}
+
+
+def test_a_changed_set_is_not_replayed(finished, tmp_path, plan, write_plan, radproof):
+    images = tmp_path / "images"
+    shutil.copytree(finished / "images", images)
+    victim = next(images.rglob("*.png"))
+    Image.new("L", (32, 32)).save(victim)
+    path = write_plan(tmp_path, {**plan, "model": {"path": str(finished / "model")}, "smallest": None})
+    code, _, err = radproof("assess", path, "--out", tmp_path / "run", "--replay", images, "-q")
+    assert code == 2
+    assert "was changed" in err
+
+
+def test_surrogates_goals_norms_and_depths(finished, other_model, draw_set, tmp_path, plan, write_plan, radproof):
+    """One run of what the first one leaves out, on a set that also holds an image of 16 bits."""
+    dataset = draw_set(tmp_path / "set")
+    for path in (dataset / "Pneumonia").glob("*.png"):
+        Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * 257).save(path)
+    changes = {
+        "data": {"kind": "folder", "path": str(dataset), "patients": str(dataset / "patients.csv"), "images": 6},
+        "model": {"path": str(finished / "model")},
+        "surrogate": str(other_model),
+        "attacks": ["fgsm", {"name": "pgd_l2", "steps": 2}],
+        "adaptive": [{"name": "usmm", "steps": 1}],
+        "budgets": ["8/255"],
+        "goals": ["misclassify", "missed-finding", "false-alarm", "target:Pneumonia", "misclassify"],
+        "detectors": [],
+        "corruptions": [],
+        "smallest": None,
+        "gallery": 1,
+    }
+    code, _, err = radproof("assess", write_plan(tmp_path, {**plan, **changes}), "--out", tmp_path / "run", "-q")
+    assert code == 0, err
+    cells = Result.model_validate_json((tmp_path / "run" / "result.json").read_text()).cells
+    assert len({cell.key for cell in cells}) == len(cells)
+    told = {(cell.column, cell.attack, cell.goal): cell for cell in cells if cell.defense == "none"}
+    assert ("transfer", "fgsm", "misclassify") in told
+    assert told["oblivious", "fgsm", "missed-finding"].success.n <= 4
+    assert told["headline", "worst", "misclassify"].threat == "linf"
+    assert told["oblivious", "pgd_l2", "misclassify"].linf.value > 8 / 255
+    rows = pd.read_parquet(tmp_path / "run" / "rows.parquet")
+    assert {step["bits"] for chain in rows["chain"] for step in json.loads(chain) if step["step"] == "quantise"} == {
+        8,
+        16,
+    }
+
+
+def test_findings_side_by_side(draw_release, tmp_path, plan, write_plan, radproof):
+    """A multi-label run on a release of 14 findings, two of them chosen."""
+    release = draw_release(tmp_path / "nih")
+    recipe = {**plan["model"]["train"], "epochs": 1}
+    changes = {
+        "data": {
+            "kind": "nih",
+            "path": str(release),
+            "classes": ["Effusion", "Mass"],
+            "multi_label": True,
+            "images": 8,
+        },
+        "model": {"train": recipe},
+        "attacks": ["fgsm", "usmm"],
+        "budgets": ["8/255"],
+        "goals": ["misclassify", "missed-finding", "flip:Mass"],
+        "adaptive": ["fgsm"],
+        "smallest": None,
+        "detectors": [],
+    }
+    code, _, err = radproof("assess", write_plan(tmp_path, {**plan, **changes}), "--out", tmp_path / "run", "-q")
+    assert code == 0, err
+    result = Result.model_validate_json((tmp_path / "run" / "result.json").read_text())
+    assert result.head == "sigmoid"
+    assert {cell.goal for cell in result.cells if cell.attack == "fgsm"} == {
+        "misclassify",
+        "missed-finding",
+        "flip:Mass",
+    }
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 def test_the_adversarial_set_can_be_audited(finished, radproof):
-    code, out, _ = radproof("data", "audit", finished / "images", "--json", "--quiet")
-    assert code in (0, 1)
-    assert "failed" in json.loads(out)
+    code, out, err = radproof("data", "audit", finished / "images", "--json", "--quiet")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["folds"] == {"test": len(Manifest.read(finished / "images"))}
+    assert told["changed"] == []
 
 
 def test_each_stage_stands_alone(finished, dataset, tmp_path, radproof):

@@ -66,6 +66,10 @@ def assess(plan, write_plan, tmp_path, **changes):
         ({"data": {"kind": "nih", "path": "nowhere"}}, "nowhere"),
         ({"model": {"path": "nowhere"}}, "nowhere"),
         ({"device": "cuda:7"}, "device"),
+        ({"goals": ["misclasify"]}, "did you mean 'misclassify'?"),
+        ({"smallest": {"most": "0.1/255"}}, "below one grey level"),
+        ({"confidence": 1}, "confidence"),
+        ({"surrogate": "nowhere"}, "nowhere"),
     ],
 )
 def test_plans_that_cannot_be_done(refused, plan, write_plan, tmp_path, changes, said):
@@ -152,12 +156,13 @@ def test_a_full_disk_leaves_no_result(radproof, monkeypatch, finished, plan, wri
 
     def full(path):
         calls.append(path)
-        if len(calls) > 40:
+        if len(calls) > 8:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(path)
 
     monkeypatch.setattr(files, "_flush", full)
-    changes = {"model": {"path": str(finished / "model")}}
+    changes = {"model": {"path": str(finished / "model")}, "attacks": ["fgsm"], "budgets": ["8/255"], "gallery": 0}
+    changes |= {key: [] for key in ("defenses", "detectors", "corruptions")} | {"smallest": None}
     code, _, err = radproof(*assess(plan, write_plan, tmp_path, **changes), "-q")
     assert code == 2
     assert "is full" in err
@@ -193,3 +198,22 @@ def test_errors_inside_are_told_apart(radproof, monkeypatch, tmp_path):
     code, _, err = radproof("data", "audit", tmp_path)
     assert code == 3
     assert "ZeroDivisionError" in err
+
+
+def test_paths_that_cannot_be_written_or_read(refused, plan, write_plan, tmp_path, dataset):
+    (tmp_path / "file").write_text("")
+    assert "is a file" in refused("assess", write_plan(tmp_path, plan), "--out", tmp_path / "file")
+    (tmp_path / "recipe.yaml").write_text("- a\n- b\n")
+    train = ("train", "--data", dataset, "--out", tmp_path / "m")
+    assert "expected a mapping" in refused(*train, "--recipe", tmp_path / "recipe.yaml")
+    assert "cannot read the recipe" in refused(*train, "--recipe", tmp_path / "none.yaml")
+    assert "cannot read the plan" in refused("assess", tmp_path)
+
+
+def test_detectors_refuse_images_of_several_sizes(refused, finished, plan, write_plan, tmp_path, draw_set):
+    dataset = draw_set(tmp_path / "set")
+    for path in (dataset / "Normal").glob("*.png"):
+        Image.open(path).resize((40, 40)).save(path)
+    data = {**plan["data"], "path": str(dataset), "patients": str(dataset / "patients.csv")}
+    changes = {"data": data, "model": {"path": str(finished / "model")}}
+    assert "images of one size" in refused(*assess(plan, write_plan, tmp_path, **changes))

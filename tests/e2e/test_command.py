@@ -4,25 +4,27 @@ import json
 import subprocess
 import sys
 
-import pytest
-
 from radproof import __version__
 from radproof.reference import catalogue, generated, markdown
 
 HEAVY = {"torch", "numpy", "pandas", "sklearn", "matplotlib", "timm"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["attack", "--help"], ["parts"], ["--version"], ["data", "--help"]])
-def test_help_imports_nothing_heavy(arguments):
-    code = (
-        "import sys\nfrom radproof.cli import main\n"
-        f"sys.argv = ['radproof', *{arguments!r}]\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
-    )
+def test_help_imports_nothing_heavy():
+    code = """
+import sys
+from radproof.cli import main
+for arguments in (["--help"], ["attack", "--help"], ["parts"], ["--version"], ["data", "--help"]):
+    sys.argv = ["radproof", *arguments]
+    try:
+        main()
+    except SystemExit:
+        pass
+print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert not HEAVY & set(done.stderr.split())
-    assert done.stdout.strip()
+    assert "assess" in done.stdout
 
 
 def test_the_packaged_catalogue_equals_the_registries():

@@ -154,7 +154,6 @@ def _replayed(material: Material, replay: Replay, job: Job, rows: list[int]) -> 
 
 
 def _scored(material: Material, job: Job, batch: int, made: Made) -> Arrays:
-    model = attacked_model(material, job)
     arrays: Arrays = {
         "rows": np.array(made.rows, np.int64),
         "files": np.array(made.files),
@@ -162,9 +161,9 @@ def _scored(material: Material, job: Job, batch: int, made: Made) -> Arrays:
         "cost": np.array([made.forwards, made.backwards, made.seconds, made.micro_batch]),
         "batch": np.array(batch),
     }
-    if job.kind == "attack":
+    if job.kind == "attack" and material.replay is None:  # of a replay only the stored images are left
         goal = make_goal(job.goal, material.y[made.rows], material.manifest.labels, material.manifest.head)
-        loose = _predict(model, made.loose)
+        loose = _predict(attacked_model(material, job), made.loose)
         arrays["reached_float"] = goal.reached(loose.to(material.device)).cpu().numpy()
     if job.kind != "clean":
         for name, measure in {"linf": linf, "l2": l2, "ssim": ssim, "psnr": psnr}.items():

@@ -12,6 +12,7 @@ from radproof.attacks.cost import passes_per_image
 from radproof.core.params import show_fraction
 from radproof.core.records import digest
 from radproof.core.types import Attack, Defense
+from radproof.detectors.registry import Restorable
 
 Kind = Literal["clean", "attack", "corruption"]
 Backward = Literal["none", "identity", "twin"]
@@ -60,6 +61,7 @@ class Parts:
     adaptive: dict[str, Settled[Attack]]
     corruptions: dict[str, Settled[Any]]
     defenses: dict[str, Settled[Defense]]
+    detectors: dict[str, Settled[Restorable]]
 
 
 def list_jobs(plan: Plan, parts: Parts) -> list[Job]:

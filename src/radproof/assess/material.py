@@ -79,6 +79,7 @@ def check_parts(plan: Plan) -> Parts:
         adaptive=settle_all(plan.adaptive, attack, plan.preset) if plan.defenses else {},
         corruptions=settle_all(plan.corruptions, corruption, plan.preset),
         defenses=settle_all(plan.defenses, defense, plan.preset),
+        detectors=settle_all(plan.detectors, detector, plan.preset),
     )
 
 
@@ -151,7 +152,7 @@ def _check_goals(plan: Plan, y: Tensor, manifest: Manifest) -> None:
 def fit_detectors(material: Material, progress: Progress) -> None:
     """Fit each detector on clean training images and set its threshold on clean validation images."""
     plan = material.plan
-    settled = settle_all(plan.detectors, detector, plan.preset)
+    settled = material.parts.detectors
     if not settled:
         return
     fitted_on = take(material.manifest.fold("train"), FITTED, seed=plan.seed)
