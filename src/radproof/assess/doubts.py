@@ -95,14 +95,17 @@ def _leakage(e: Evidence) -> Iterator[Doubt]:
 def _shortcut(e: Evidence) -> Iterator[Doubt]:
     clean = _clean(e.cells)
     auroc = clean.scores.macro_auroc
-    for shortcut in e.shortcuts:
-        if auroc.low is None or shortcut.auroc.value is None or auroc.low > shortcut.auroc.value:
-            continue
+    if auroc.low is None:
+        return
+    # The best first: it is the one to clear.
+    rivals = sorted((s for s in e.shortcuts if s.auroc.value is not None), key=lambda s: -(s.auroc.value or 0))
+    reached = [f"{SHORTCUTS[s.name]} ({show(s.auroc, 2)})" for s in rivals if auroc.low <= (s.auroc.value or 0)]
+    if reached:
         yield Doubt(
             kind="shortcut",
             about=clean.key,
-            message=f"the network's AUROC {show(auroc, 2)} does not clear what {SHORTCUTS[shortcut.name]} alone "
-            f"reaches, {show(shortcut.auroc, 2)}: it may not be looking at the lungs",
+            message=f"the network's AUROC {show(auroc, 2)} does not clear what can be told without a look at the "
+            f"lungs, from {', '.join(reached)}",
         )
 
 
@@ -140,11 +143,14 @@ def _monotone(e: Evidence) -> Iterator[Doubt]:
         for small, large in pairwise(sorted(cells, key=lambda cell: cell.eps)):
             a, b = small.robust_accuracy, large.robust_accuracy
             if a and b and a.value is not None and b.high is not None and b.low is not None and b.low > a.value + 1e-9:
+                one_step = large.attack in ONE_STEP
+                why = "a single step overshoots" if one_step else "the attack is not working as it should"
                 yield Doubt(
                     kind="not-monotone",
                     about=large.key,
                     message=f"{large.attack} leaves more images right at {large.budget} ({show(b)}) than at "
-                    f"{small.budget} ({show(a)}): the attack is not working as it should",
+                    f"{small.budget} ({show(a)}): {why}",
+                    severity="note" if one_step else "serious",
                 )
 
 
