@@ -113,7 +113,7 @@ def smallest_chart(found: Smallest) -> Chart | None:
         at = sorted(x(math.log2(255 * value)) if value else float(LEFT) for value in budgets if value is not None)
         path = _steps(at, len(budgets), y)
         series.append(Series(name, tone, path, _median(medians[name], found.most, x, y)))
-    step = max(1, (highest - lowest) // 6)
+    step = max(1, math.ceil((highest - lowest) / 8))  # more labels would run into one another
     ticks = tuple((tidy(x(k)), _power(k)) for k in range(lowest, highest + 1, step))
     said = [f"median {name} {sentence(medians[name], 'budget', most=found.most)}" for name in lines]
     alt = f"Share of {found.images} images fooled by {found.attack} at or under each budget: {'; '.join(said)}."
