@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from radproof.assess.jobs import Job
-from radproof.assess.material import Material, batch_generator, bindings, scorers
+from radproof.assess.material import Material, batch_generator, bindings
 from radproof.assess.parts import Settled
 from radproof.assess.replay import Replay
 from radproof.assess.workspace import Arrays
@@ -182,7 +182,7 @@ def _scored(material: Material, job: Job, batch: int, made: Made) -> Arrays:
 
 def _judges(material: Material, job: Job) -> list[str]:
     """Who scores a job's images: everyone, unless they were made against one defence."""
-    return [job.on] if job.on in material.defenses else list(scorers(material))
+    return [job.on] if job.on in material.defenses else ["none", *material.defenses]
 
 
 def _defended(material: Material, name: str, job: Job, batch: int) -> Classifier:

@@ -12,10 +12,10 @@ from radproof.attacks.cost import passes_per_image
 from radproof.core.params import show_fraction
 from radproof.core.records import digest
 from radproof.core.types import Attack, Defense
+from radproof.defenses.defended import Backward
 from radproof.detectors.registry import Restorable
 
 Kind = Literal["clean", "attack", "corruption"]
-Backward = Literal["none", "identity", "twin"]
 
 
 @dataclass(frozen=True)

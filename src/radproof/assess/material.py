@@ -277,11 +277,6 @@ def bindings(material: Material, needs: Mapping[str, str]) -> dict[str, object]:
     return {argument: offered[what] for argument, what in needs.items()}
 
 
-def scorers(material: Material) -> dict[str, Defense | None]:
-    """Who scores an image: the bare model, then each defence."""
-    return {"none": None, **material.defenses}
-
-
 def batch_generator(material: Material, *parts: object) -> torch.Generator:
     """The generator of one batch, seeded by the plan and the parts that name the batch."""
     return generator(material.plan.seed, *parts, device=material.device)

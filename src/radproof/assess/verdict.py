@@ -7,7 +7,7 @@ from radproof.assess.result import Cell, Smallest
 from radproof.core.params import show_fraction
 from radproof.core.records import Doubt, Estimate
 
-REFERENCE = 4 / 255  # the largest budget up to this is the one that defences are told by
+REFERENCE = 4 / 255 + 1e-9  # with room for rounding: the largest budget up to this is the one that defences are told by
 HELD = 0.8  # share of right answers that must survive, at the interval's bound, for "withstood"
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from radproof.assess.result import Cell, Column, Detection, DetectionRow, Result
+from radproof.assess.verdict import REFERENCE
 from radproof.core.records import Doubt, Estimate
 
 T = TypeVar("T")
@@ -13,7 +14,6 @@ T = TypeVar("T")
 BARE = "none"
 WORST = "worst"
 ATTACKED: tuple[Column, ...] = ("oblivious", "transfer", "adaptive")
-REFERENCE = 4 / 255
 _KINDS = {
     "defense": "the defence",
     "detector": "the detector",
@@ -69,7 +69,7 @@ class Reading:
     @property
     def reference(self) -> Budget | None:
         """The rung that single figures are given at: the largest up to 4/255, else the smallest."""
-        allowed = [rung for rung in self.budgets if rung.eps <= REFERENCE * (1 + 1e-9)]
+        allowed = [rung for rung in self.budgets if rung.eps <= REFERENCE]
         return allowed[-1] if allowed else next(iter(self.budgets), None)
 
     @property
