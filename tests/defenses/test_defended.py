@@ -29,6 +29,8 @@ class Steps:
 
     deterministic: bool = True
     differentiable: bool = False
+    ways: tuple[str, ...] = ("identity", "twin")
+    votes: int = 1
 
     def __call__(self, x, *, rng):
         return (x * 4).round() / 4
@@ -43,6 +45,8 @@ class Noise:
 
     deterministic: bool = False
     differentiable: bool = True
+    ways: tuple[str, ...] = ("twin",)
+    votes: int = 5
 
     def __call__(self, x, *, rng):
         return x + torch.rand(x.shape, generator=rng)
@@ -109,6 +113,19 @@ def test_parts_in_a_row():
     assert torch.equal(both(X, rng=rng), expected)
     twin = Composed((Steps(), Steps())).surrogate(X, rng=rng)
     assert torch.equal(twin, (X**2) ** 2)
+
+
+def test_what_to_try_against_parts_in_a_row_and_how_many_votes_they_want():
+    @dataclass(frozen=True)
+    class Flat(Steps):
+        ways: tuple[str, ...] = ("identity",)
+
+    assert Composed((Steps(), Steps())).ways == ("identity", "twin")
+    assert Composed((Steps(), Flat())).ways == Composed((Flat(), Steps())).ways == ("identity", "twin")
+    assert Composed((Flat(), Flat())).ways == ("identity",)
+    assert Composed((Flat(), Noise(), Steps())).ways == ("twin",)
+    assert Composed((Steps(), Noise(), Steps())).votes == 5
+    assert Composed((Steps(), Steps())).votes == 1
 
 
 @pytest.mark.parametrize("wrong", [{"backward": "sideways"}, {"eot": 0}])

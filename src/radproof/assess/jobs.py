@@ -11,8 +11,7 @@ from radproof.assess.plan import Plan
 from radproof.attacks.cost import passes_per_image
 from radproof.core.params import show_fraction
 from radproof.core.records import digest
-from radproof.core.types import Attack, Defense
-from radproof.defenses.defended import Backward
+from radproof.core.types import Attack, Backward, Defense
 from radproof.detectors.registry import Restorable
 
 Kind = Literal["clean", "attack", "corruption"]

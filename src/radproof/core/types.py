@@ -9,6 +9,9 @@ from torch import Generator, Tensor
 Head = Literal["softmax", "sigmoid"]
 """softmax: one class per image, integer targets (N,). sigmoid: findings side by side, targets (N, K) in {0, 1}."""
 
+Backward = Literal["none", "identity", "twin"]
+"""What takes a defence's place in a backward pass: nothing (no gradient), the identity (BPDA), its twin."""
+
 
 class Classifier(Protocol):
     """Pixels in, logits (N, K) out; normalisation, resizing and channel count live inside."""
@@ -57,6 +60,16 @@ class Defense(Protocol):
     @property
     def differentiable(self) -> bool:
         """Whether the real defence itself has a useful gradient."""
+        ...
+
+    @property
+    def ways(self) -> tuple[Backward, ...]:
+        """The backward passes that an adaptive attacker should try: of "identity" and "twin", in this order."""
+        ...
+
+    @property
+    def votes(self) -> int:
+        """Draws whose logits are averaged when it answers; 1 where it is deterministic."""
         ...
 
     def __call__(self, x: Tensor, *, rng: Generator) -> Tensor: ...

@@ -5,16 +5,12 @@ Athalye, Carlini & Wagner, "Obfuscated Gradients Give a False Sense of Security"
 gradients must be attacked through a substitute for its backward pass (BPDA) and, where random, over its expectation.
 """
 
-from typing import Literal
-
 import torch
 from torch import Generator, Tensor
 
 from radproof.core.rng import generator
-from radproof.core.types import Classifier, Defense, Head
+from radproof.core.types import Backward, Classifier, Defense, Head
 from radproof.errors import BadInput
-
-Backward = Literal["none", "identity", "twin"]
 
 
 class Defended:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Generator, Tensor
 
-from radproof.core.types import Defense
+from radproof.core.types import Backward, Defense
 from radproof.defenses.checks import require_images
 from radproof.defenses.jpeg_twin import jpeg_twin
 from radproof.defenses.registry import Quality, Subsampling, defense
@@ -36,6 +36,8 @@ class Jpeg:
     subsampling: Subsampling = "4:2:0"
     deterministic: bool = field(default=True, init=False)
     differentiable: bool = field(default=False, init=False)
+    ways: tuple[Backward, ...] = field(default=("identity", "twin"), init=False)
+    votes: int = field(default=1, init=False)
 
     def __call__(self, x: Tensor, *, rng: Generator) -> Tensor:
         """(N, C, H, W) in [0, 1] -> the same through the codec. Raises BadInput for what is no image."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from torch import Generator, Tensor
 
-from radproof.core.types import Defense
+from radproof.core.types import Backward, Defense
 from radproof.defenses.checks import require_images
 from radproof.defenses.registry import Gap, Iterations, Lambda, defense
 from radproof.defenses.rof import Solution, rof, rof_twin
@@ -25,6 +25,8 @@ class Tvm:
     unrolled: int = 20  # iterations that the twin's gradient sees
     deterministic: bool = field(default=True, init=False)
     differentiable: bool = field(default=False, init=False)
+    ways: tuple[Backward, ...] = field(default=("identity", "twin"), init=False)
+    votes: int = field(default=1, init=False)
 
     def __call__(self, x: Tensor, *, rng: Generator) -> Tensor:
         """(N, C, H, W) in [0, 1] -> the same, smoothed. Raises BadInput for what is no image."""
