@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from radproof import __version__
-from radproof.assess.plan import DataPlan, ModelPlan, Plan, SmallestPlan, SpendingPlan, SurrogatePlan, make_plan
+from radproof.assess.plan import Plan, make_plan
+from radproof.assess.sections import DataPlan, HardenedPlan, ModelPlan, SmallestPlan, SpendingPlan, SurrogatePlan
 from radproof.attacks import registry
 from radproof.attacks.metered import Metered
 from radproof.core.goals import GOALS, Misclassify
@@ -35,6 +36,7 @@ SECTIONS = {
     "`model.train`": TrainingRecipe,
     "`model.train.augment`": AugmentRecipe,
     "`surrogates`": SurrogatePlan,
+    "`hardened`": HardenedPlan,
     "`spending`": SpendingPlan,
     "`smallest`": SmallestPlan,
 }

@@ -11,10 +11,12 @@ import torch
 
 from radproof.assess import run as assessment
 from radproof.assess.baselines import shortcuts
-from radproof.assess.material import FITTED, one_grid, open_manifest, training_facts
+from radproof.assess.material import FITTED, one_grid, open_manifest
+from radproof.assess.networks import training_facts
 from radproof.assess.parts import settle_all
-from radproof.assess.plan import DataPlan, Part, Plan, checked
+from radproof.assess.plan import Plan, checked
 from radproof.assess.result import Result, Shortcut
+from radproof.assess.sections import DataPlan, Part
 from radproof.core.device import resolve
 from radproof.core.files import sha256_file
 from radproof.core.progress import SILENT, Progress
@@ -76,7 +78,7 @@ def assess(
 
 def attack(plan: Plan, out: Path, *, overwrite: bool = False, progress: Progress = SILENT) -> Manifest:
     """Only make the plan's adversarial images: PNG files and a manifest in `out`/images."""
-    unscored = {"defenses": (), "detectors": (), "smallest": None, "spending": None, "survival": False}
+    unscored = {"defenses": (), "hardened": {}, "detectors": (), "smallest": None, "spending": None, "survival": False}
     bare = plan.model_copy(update=unscored)
     return assessment.craft_only(bare, out, overwrite=overwrite, progress=progress)
 

@@ -257,8 +257,10 @@ def chain(job: Job, defense: str, sample: Sample, bits: int, batch: int, materia
         steps.append(attack_step(job, sample.id, sample.sha256, batch, material))
         steps.append({"step": "quantise", "bits": bits})
     if defense != "none":
-        part = material.parts.defenses[defense]
-        steps.append({"step": "defense", "name": part.recipe.name, "params": part.params})
+        contender = material.contenders[defense]
+        if contender.fingerprint != material.fingerprint:
+            steps.append({"step": "network", "name": defense, "fingerprint": contender.fingerprint})
+        steps.extend(dict(step) for step in contender.steps)
     return steps
 
 

@@ -24,7 +24,6 @@ from radproof.core.goals import goal as make_goal
 from radproof.core.goals import scope
 from radproof.core.types import Attack, Classifier
 from radproof.data.storage import Norm, quantise, read_png, to_unit_tensor, write_png
-from radproof.defenses.defended import Defended
 from radproof.detectors.paired_check import paired_check
 from radproof.errors import BadData, BadPlan
 from radproof.measure.cost import PeakMemory
@@ -145,11 +144,18 @@ def attacked_model(material: Material, job: Job) -> Classifier:
         return material.surrogates[job.on].classifier
     if job.on == "model":
         return material.model
-    return Defended(material.model, material.defenses[job.on], backward=job.backward, seed=material.plan.seed)
+    plan = material.plan
+    return material.contenders[job.on].attacked(job.backward, seed=plan.seed, eot=plan.eot)
+
+
+def passes_per_call(material: Material, job: Job) -> int:
+    """Passes through the network for each that an attack asks for: the draws of a random defence."""
+    return material.plan.eot if job.role == "defense" and material.contenders[job.on].random else 1
 
 
 def _stored(material: Material, job: Job, rows: list[int], root: Path, crafted: Crafted) -> Made:
     x, meter = crafted.original, crafted.meter
+    draws = passes_per_call(material, job)
     bits = material.bits[rows[0]]
     ints = _whole(crafted.loose, x, job, bits)
     files = [f"{IMAGES}/{job.key}/{material.test.samples[row].id}.png" for row in rows]
@@ -162,8 +168,8 @@ def _stored(material: Material, job: Job, rows: list[int], root: Path, crafted: 
         _read([root / file for file in files], x, bits),
         files,
         [sha256_file(root / file) for file in files],
-        forwards=meter.forwards if meter else 0.0,
-        backwards=meter.backwards if meter else 0.0,
+        forwards=meter.forwards * draws if meter else 0.0,
+        backwards=meter.backwards * draws if meter else 0.0,
         seconds=crafted.seconds,
         micro_batch=meter.micro_batch if meter else 0,
         halvings=crafted.halvings,
@@ -243,12 +249,12 @@ def _scored(material: Material, job: Job, batch: int, made: Made) -> Arrays:
 
 def _judges(material: Material, job: Job) -> list[str]:
     """Who scores a job's images: everyone, unless they were made against one defence."""
-    return [job.on] if job.role == "defense" else ["none", *material.defenses]
+    return [job.on] if job.role == "defense" else ["none", *material.contenders]
 
 
 def _defended(material: Material, name: str, job: Job, batch: int) -> Classifier:
     rng = batch_generator(material, "score", name, *job.identity(), batch)
-    return Defended(material.model, material.defenses[name], seed=int(rng.initial_seed()))
+    return material.contenders[name].answering(int(rng.initial_seed()))
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from radproof.assess.craft import attacked_model
+from radproof.assess.craft import attacked_model, passes_per_call
 from radproof.assess.jobs import Job, gradients
 from radproof.assess.material import Material
 from radproof.attacks.metered import Metered, Precision
@@ -20,31 +20,34 @@ def estimate_cost(material: Material, jobs: Sequence[tuple[Job, int]], precision
     `jobs` come with the number of images that each has still to make.
     """
     backwards = forwards = seconds = 0.0
-    timed: dict[tuple[str, str], float] = {}
+    timed: dict[tuple[str, str, bool], float] = {}
     for job, images in jobs:
         forward, backward = gradients(job, material.parts)
         if not forward:
             continue
-        if (job.on, job.backward) not in timed:
-            timed[job.on, job.backward] = _seconds_per_gradient(material, job, precision)
+        way = (job.on, job.backward, backward > 0)
+        if way not in timed:
+            timed[way] = _seconds_per_pass(material, job, precision, gradient=backward > 0)
         further = max(forward - backward, 0.0)
-        backwards, forwards = backwards + backward * images, forwards + further * images
+        draws = passes_per_call(material, job)
+        backwards, forwards = backwards + draws * backward * images, forwards + draws * further * images
         # A forward pass is a third of a gradient; through a defence most of it is the defence.
-        share = 1.0 if job.role == "defense" else 1 / 3
-        seconds += timed[job.on, job.backward] * (backward + share * further) * images
+        bare = job.role != "defense" or material.contenders[job.on].defense is None
+        share = 1 / 3 if bare and backward else 1.0
+        seconds += timed[way] * (backward + share * further) * images
     return (
         f"{backwards:,.0f} gradients and {forwards:,.0f} further passes for {len(material.test)} images: about "
         f"{_duration(seconds)} on {material.device.type}, {torch.get_num_threads()} threads"
     )
 
 
-def _seconds_per_gradient(material: Material, job: Job, precision: Precision) -> float:
+def _seconds_per_pass(material: Material, job: Job, precision: Precision, *, gradient: bool) -> float:
     """Per image, from the second of two passes over one micro-batch, through the model that the job attacks."""
     rows = list(material.batches[0])[: attacked_model(material, job).micro_batch]
     x = material.images(rows)
     goal = make_goal("misclassify", material.y[rows], material.manifest.labels, material.manifest.head)
     objective = Objective(Metered(attacked_model(material, job), micro_batch=len(rows), precision=precision), goal)
-    once = objective.loss if job.role == "defense" and job.backward == "none" else objective.gradient
+    once = objective.gradient if gradient else objective.loss
     once(x)
     began = time.perf_counter()
     once(x)

@@ -66,11 +66,11 @@ def _picture(n: int, a: Answered, place: int, clean: Answered, material: Materia
     }
     answer: str | None = None
     confidence: float | None = None
-    name = next(iter(material.defenses), None)
+    name = next((label for label, c in material.contenders.items() if c.defense and c.network is model), None)
     if name:
-        defended = material.defenses[name](
-            attacked, rng=generator(material.plan.seed, "gallery", n, device=material.device)
-        )
+        defense = material.contenders[name].defense
+        assert defense is not None
+        defended = defense(attacked, rng=generator(material.plan.seed, "gallery", n, device=material.device))
         views["defended"] = defended
         with torch.no_grad():
             answer, confidence = _said(model(defended)[0].double().cpu().numpy(), labels)

@@ -2,10 +2,11 @@
 """The work of a plan as a list: which images are made, on which model, for which goal, and who scores them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from radproof.assess.contenders import Contender
 from radproof.assess.parts import Settled
 from radproof.assess.plan import Plan
 from radproof.attacks.cost import passes_per_image
@@ -27,7 +28,7 @@ class Job:
     params: dict[str, Any]
     goal: str = ""
     eps: float = 0.0
-    on: str = "model"  # model, a surrogate's name or a defence's label
+    on: str = "model"  # model, or the name of a surrogate or a contender
     backward: Backward = "none"
     threat: str = ""  # what bounds it: linf, l2, style, …, visible
     limits: str = ""  # the same in words, where it is no budget
@@ -63,15 +64,16 @@ class Parts:
     adaptive: dict[str, Settled[Attack]]
     corruptions: dict[str, Settled[Any]]
     defenses: dict[str, Settled[Defense]]
+    behind: dict[str, dict[str, Settled[Defense]]]  # hardened network -> what stands in front of it
     detectors: dict[str, Settled[Restorable]]
 
 
-def list_jobs(plan: Plan, parts: Parts) -> list[Job]:
+def list_jobs(plan: Plan, parts: Parts, contenders: Mapping[str, Contender]) -> list[Job]:
     """Every job of a plan, clean images first."""
     return [
         Job("clean", "none", {}),
         *_attacks(plan, parts),
-        *_adaptive(plan, parts),
+        *_adaptive(plan, parts, contenders),
         *(Job("corruption", name, part.params, threat=part.recipe.threat) for name, part in parts.corruptions.items()),
     ]
 
@@ -85,15 +87,15 @@ def _attacks(plan: Plan, parts: Parts) -> Iterator[Job]:
                     yield _job(label, part, goal, eps, on, role)
 
 
-def _adaptive(plan: Plan, parts: Parts) -> Iterator[Job]:
-    for defense in parts.defenses:
+def _adaptive(plan: Plan, parts: Parts, contenders: Mapping[str, Contender]) -> Iterator[Job]:
+    for name, contender in contenders.items():
         for goal in plan.goals:
             for label, part in parts.adaptive.items():
                 # An attack that asks only for answers needs no backward pass through the defence.
-                ways: tuple[Backward, ...] = ("identity", "twin") if uses_gradients(part) else ("none",)
+                ways: tuple[Backward, ...] = contender.ways if uses_gradients(part) else ("none",)
                 for way in ways:
                     for eps in budgets(plan, part):
-                        yield _job(label, part, goal, eps, defense, "defense", way)
+                        yield _job(label, part, goal, eps, name, "defense", way)
 
 
 def _job(

@@ -1,28 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an assessment works on, opened once: images, models, defences, fitted detectors and what attacks need."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from radproof.assess.aids import Aids, check_builds, gather
-from radproof.assess.baselines import card_shortcuts
+from radproof.assess.contenders import Contender, in_front
 from radproof.assess.jobs import Parts
+from radproof.assess.networks import Opener, Surrogate
 from radproof.assess.parts import settle_all
-from radproof.assess.plan import DataPlan, ModelPlan, Plan, SurrogatePlan
+from radproof.assess.plan import Plan
 from radproof.assess.replay import Replay
+from radproof.assess.sections import DataPlan
 from radproof.attacks import attack, corruption
 from radproof.attacks.memory import fitting_micro_batch
 from radproof.core.goals import goal as make_goal
 from radproof.core.goals import scope
 from radproof.core.progress import Progress
-from radproof.core.records import digest
 from radproof.core.rng import generator
 from radproof.core.types import Attack, Classifier, Defense, FittedDetector
-from radproof.data.load import grids, load_batch, load_images, partition
+from radproof.data.load import grids, load_batch, partition
 from radproof.data.manifest import Manifest
 from radproof.data.sources import open_data
 from radproof.data.storage import check_budget
@@ -30,22 +32,11 @@ from radproof.data.subsets import take
 from radproof.defenses import defense
 from radproof.detectors import detector
 from radproof.detectors.calibrate import Threshold, calibrate
-from radproof.errors import BadData, BadModel, BadPlan
-from radproof.models.average import Averaged
-from radproof.models.card import ModelCard, load_model
+from radproof.errors import BadData, BadPlan
+from radproof.models.card import ModelCard
 from radproof.models.classifier import ImageClassifier
-from radproof.training.loop import train
 
 FITTED = 250  # training images that a detector learns the usual from
-
-
-@dataclass(frozen=True)
-class Surrogate:
-    """Another network, or several as one."""
-
-    classifier: Classifier
-    architecture: str
-    fingerprint: str
 
 
 @dataclass
@@ -65,7 +56,7 @@ class Material:
     fingerprint: str  # of the model
     aids: Aids
     surrogates: dict[str, Surrogate] = field(default_factory=dict[str, Surrogate])
-    defenses: dict[str, Defense] = field(default_factory=dict[str, Defense])
+    contenders: dict[str, Contender] = field(default_factory=dict[str, Contender])  # what answers in the model's place
     detectors: dict[str, FittedDetector] = field(default_factory=dict[str, FittedDetector])
     thresholds: dict[str, Threshold] = field(default_factory=dict[str, Threshold])
     training: dict[str, object] | None = None
@@ -96,9 +87,10 @@ def check_parts(plan: Plan) -> Parts:
     """Every part of the plan checked before anything is opened or written."""
     return Parts(
         attacks=settle_all(plan.attacks, attack, plan.preset),
-        adaptive=settle_all(plan.adaptive, attack, plan.preset) if plan.defenses else {},
+        adaptive=settle_all(plan.adaptive, attack, plan.preset) if plan.defenses or plan.hardened else {},
         corruptions=settle_all(plan.corruptions, corruption, plan.preset),
         defenses=settle_all(plan.defenses, defense, plan.preset),
+        behind={name: settle_all(wanted.behind, defense, plan.preset) for name, wanted in plan.hardened.items()},
         detectors=settle_all(plan.detectors, detector, plan.preset),
     )
 
@@ -134,8 +126,12 @@ def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, pr
     _check_names(plan, parts)
     aids = gather(manifest, test, seed=plan.seed, device=device)
     check_builds((*parts.attacks.values(), *parts.adaptive.values()), aids)
-    surrogates = _open_surrogates(plan, manifest, root, device, progress)
-    model, card, training = _network(plan.model, manifest, root / "model", device, progress)
+    in_front_of_model = {label: in_front({label: part}) for label, part in parts.defenses.items()}
+    opener = Opener(manifest, root, device, progress)
+    surrogates = opener.surrogates(plan.surrogates)
+    model = opener.model(plan.model)
+    hardened = opener.hardened(plan.hardened, model)
+    own = Surrogate(model.network, model.card.architecture, model.network.fingerprint())
     material = Material(
         plan=plan,
         parts=parts,
@@ -145,13 +141,16 @@ def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, pr
         batches=partition(stored, plan.batch),
         y=y,
         device=device,
-        model=model,
-        card=card,
-        fingerprint=model.fingerprint(),
+        model=model.network,
+        card=model.card,
+        fingerprint=own.fingerprint,
         aids=aids,
         surrogates=surrogates,
-        defenses={label: part.make() for label, part in parts.defenses.items()},
-        training=training,
+        contenders={
+            **{label: _contender(own, front) for label, front in in_front_of_model.items()},
+            **{name: _contender(other, in_front(parts.behind[name])) for name, other in hardened.items()},
+        },
+        training=model.training,
     )
     _fit_into_memory(material)
     return material
@@ -206,82 +205,29 @@ def _chosen(plan: Plan, manifest: Manifest) -> Manifest:
     return test if plan.data.images is None else take(test, plan.data.images, seed=plan.data.seed)
 
 
-def _check_classes(card: ModelCard, manifest: Manifest) -> None:
-    if tuple(card.labels) != tuple(manifest.labels) or card.head != manifest.head:
-        raise BadModel(
-            f"the model answers {', '.join(card.labels)} ({card.head}), the data are labelled "
-            f"{', '.join(manifest.labels)} ({manifest.head}); choose the same classes in the same order"
-        )
-
-
-def _network(
-    wanted: ModelPlan | SurrogatePlan, manifest: Manifest, folder: Path, device: torch.device, progress: Progress
-) -> tuple[ImageClassifier, ModelCard, dict[str, object] | None]:
-    """(classifier, card, what its training was like): loaded, or trained into `folder`."""
-    if wanted.path:
-        model, card = load_model(Path(wanted.path), device)
-        _check_classes(card, manifest)
-        return model, card, None
-    recipe = wanted.train
-    assert recipe is not None
-    folds = {name: manifest.fold(name) for name in ("train", "validation")}
-    trained = train(
-        recipe,
-        *_tensors(folds["train"]),
-        *_tensors(folds["validation"]),
-        labels=manifest.labels,
-        head=manifest.head,
-        device=device,
-        folder=folder,
-        progress=progress,
-        facts=training_facts(manifest),
-    )
-    return trained.model, trained.card, {"history": [epoch.model_dump(mode="json") for epoch in trained.history]}
-
-
-def training_facts(manifest: Manifest) -> dict[str, object]:
-    """What a model card says of the data it was trained on."""
-    return {
-        "shortcuts": card_shortcuts(manifest),
-        "data": manifest.describe(),
-        "data_fingerprint": manifest.fingerprint(),
-        "phantom": manifest.source.get("kind") == "phantom",
-    }
-
-
-def _tensors(manifest: Manifest) -> tuple[list[Tensor], Tensor]:
-    return list(load_images(manifest.samples, manifest.root).images), torch.as_tensor(manifest.targets())
-
-
-def _open_surrogates(
-    plan: Plan, manifest: Manifest, root: Path, device: torch.device, progress: Progress
-) -> dict[str, Surrogate]:
-    found: dict[str, Surrogate] = {}
-    singles: dict[str, ImageClassifier] = {}
-    for name, wanted in plan.surrogates.items():
-        if wanted.of is None:
-            singles[name], card, _ = _network(wanted, manifest, root / "surrogates" / name, device, progress)
-            found[name] = Surrogate(singles[name], card.architecture, singles[name].fingerprint())
-    for name, wanted in plan.surrogates.items():
-        if wanted.of is not None:
-            prints = digest([found[member].fingerprint for member in wanted.of])
-            found[name] = Surrogate(Averaged([singles[m] for m in wanted.of]), "+".join(wanted.of), prints)
-    return {name: found[name] for name in plan.surrogates}
+def _contender(network: Surrogate, front: tuple[Defense | None, tuple[Mapping[str, Any], ...]]) -> Contender:
+    return Contender(network.classifier, network.fingerprint, network.architecture, *front)
 
 
 def _check_names(plan: Plan, parts: Parts) -> None:
-    for name in plan.surrogates:
-        if name in parts.defenses:
-            raise BadPlan(f"a surrogate and a defence are both called {name}; call the surrogate something else")
+    for kind, names in (("surrogate", plan.surrogates), ("hardened network", plan.hardened)):
+        for name in names:
+            if name in parts.defenses:
+                raise BadPlan(f"a {kind} and a defence are both called {name}; call the {kind} something else")
+    both = [name for name in plan.hardened if name in plan.surrogates]
+    if both:
+        raise BadPlan(f"a surrogate and a hardened network are both called {both[0]}; call one something else")
 
 
 def _fit_into_memory(material: Material) -> None:
     """The micro-batch of every network: the plan's, or what the activations of one image leave room for."""
     x = max((material.images(batch[:1]) for batch in material.batches), key=lambda image: image.numel())
-    for network in (material.model, *material.targets.values()):
-        assert isinstance(network, ImageClassifier)
-        wanted = material.plan.micro_batch
-        network.micro_batch = fitting_micro_batch(network, x) if wanted == "auto" else wanted
+    wanted = material.plan.micro_batch
+    fitted: set[int] = set()  # several contenders may share a network
+    for network in (material.model, *material.targets.values(), *(c.network for c in material.contenders.values())):
+        if isinstance(network, ImageClassifier) and id(network) not in fitted:
+            network.micro_batch = fitting_micro_batch(network, x) if wanted == "auto" else wanted
+            fitted.add(id(network))
 
 
 def batch_generator(material: Material, *parts: object) -> torch.Generator:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from radproof.assess.plan import Part
+from radproof.assess.sections import Part
 from radproof.core.records import canonical_json
 from radproof.core.registry import Recipe, Registry, split_name
 from radproof.errors import BadPlan

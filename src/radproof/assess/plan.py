@@ -5,115 +5,29 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from radproof.assess.sections import (
+    CertifyPlan,
+    DataPlan,
+    HardenedPlan,
+    HardenedSpec,
+    ModelPlan,
+    NetworkName,
+    Part,
+    PartSpec,
+    SmallestPlan,
+    SpendingPlan,
+    SurrogatePlan,
+    SurrogateSpec,
+)
 from radproof.core.names import nearest
-from radproof.core.params import Epsilon, Unit
+from radproof.core.params import Epsilon
 from radproof.core.records import Record, digest
 from radproof.errors import BadPlan
 from radproof.training.recipe import TrainingRecipe
 
 R = TypeVar("R", bound=Record)
-
-
-class Part(Record):
-    """A registered part by name, with the parameters that differ from the preset's."""
-
-    name: str
-    params: dict[str, Any] = Field(default_factory=dict[str, Any])
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def _part(value: Any) -> Any:
-    """'sia', {'name': 'sia', 'copies': 4} and {'name': …, 'params': {…}} all name a part."""
-    if isinstance(value, str):
-        return {"name": value}
-    if isinstance(value, dict) and "name" in value and "params" not in value:
-        return {"name": value["name"], "params": {key: v for key, v in value.items() if key != "name"}}
-    return value
-
-
-PartSpec = Annotated[Part, BeforeValidator(_part)]
-
-
-class DataPlan(Record):
-    """Where images come from and how they are chosen."""
-
-    kind: Literal["nih", "folder", "phantom", "manifest"]
-    path: str | None = None  # relative to the plan's own folder; none for phantoms
-    patients: str | None = None  # a folder's table of patients: CSV with path, patient and perhaps view, age, sex
-    classes: tuple[str, ...] | None = None
-    multi_label: bool = False
-    split: Literal["patient", "release"] = "patient"
-    size: Annotated[int, Field(ge=16, le=4096)] | None = None  # longer side after import; None keeps the stored grid
-    window: tuple[Unit, Unit] | None = (
-        None  # grey levels to stretch to black and white on import, as shares of the range
-    )
-    count: Annotated[int, Field(ge=1)] | None = None  # phantoms to draw
-    seed: int = 0  # of the split and of phantoms
-    balance: tuple[Literal["class", "view"], ...] = ()
-    images: Annotated[int, Field(ge=1)] | None = None  # test images to assess; None takes all
-
-
-class ModelPlan(Record):
-    """A saved model, or the recipe to train one on the plan's own training patients."""
-
-    path: str | None = None
-    train: TrainingRecipe | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> "ModelPlan":
-        if (self.path is None) == (self.train is None):
-            raise ValueError("give either path: (a model's folder) or train: (a recipe), one of the two")
-        return self
-
-
-class SurrogatePlan(Record):
-    """Another network that attacks are also made on, to be carried over to the model: by folder, by recipe, or several.
-
-    Several together are attacked through their mean logits.
-    """
-
-    path: str | None = None
-    train: TrainingRecipe | None = None
-    of: tuple[str, ...] | None = None  # names of other surrogates
-
-    @model_validator(mode="after")
-    def _one(self) -> "SurrogatePlan":
-        if sum(way is not None for way in (self.path, self.train, self.of)) != 1:
-            raise ValueError("give one of path: (a model's folder), train: (a recipe), of: (names of other surrogates)")
-        if self.of is not None and len(set(self.of)) < 2:
-            raise ValueError("an ensemble is of two or more surrogates by name")
-        return self
-
-
-def _surrogate(value: Any) -> Any:
-    """'models/other' is short for {path: models/other}."""
-    return {"path": value} if isinstance(value, str) else value
-
-
-SurrogateSpec = Annotated[SurrogatePlan, BeforeValidator(_surrogate)]
-SurrogateName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")]
-
-
-class SpendingPlan(Record):
-    """Success against cost: every attack again, scaled to spend about so many gradients per image."""
-
-    gradients: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (10, 40, 160)
-    budget: Epsilon = 1 / 255
-    images: Annotated[int, Field(ge=1)] | None = None
-    made_on: Annotated[tuple[str, ...], Field(min_length=1)] = ("model",)  # model, or surrogates' names
-
-
-class SmallestPlan(Record):
-    """The search for each image's smallest fooling budget."""
-
-    images: Annotated[int, Field(ge=1)] | None = None
-    steps: Annotated[int, Field(ge=1, le=1000)] = 10
-    most: Epsilon = 16 / 255
-    rounds: Annotated[int, Field(ge=1, le=20)] = 6
 
 
 class Plan(Record):
@@ -127,18 +41,21 @@ class Plan(Record):
     preset: Literal["quick", "published", "exhaustive"] = "quick"
     data: DataPlan
     model: ModelPlan
-    surrogates: dict[SurrogateName, SurrogateSpec] = Field(default_factory=dict[str, SurrogatePlan])
+    surrogates: dict[NetworkName, SurrogateSpec] = Field(default_factory=dict[str, SurrogatePlan])
     attacks: Annotated[tuple[PartSpec, ...], Field(min_length=1)]
     budgets: Annotated[tuple[Epsilon, ...], Field(min_length=1)]
     goals: Annotated[tuple[str, ...], Field(min_length=1)] = ("misclassify",)
     defenses: tuple[PartSpec, ...] = ()
+    hardened: dict[NetworkName, HardenedSpec] = Field(default_factory=dict[str, HardenedPlan])
     adaptive: tuple[PartSpec, ...] = (Part(name="pgd"), Part(name="square"))
+    eot: Annotated[int, Field(ge=1, le=1000)] = 8  # draws per gradient through a random defence
     detectors: tuple[PartSpec, ...] = ()
     corruptions: tuple[PartSpec, ...] = ()
     false_positive_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     smallest: SmallestPlan | None = SmallestPlan()
     survival: bool = True  # also score what re-compression, re-windowing and resizing leave of each attack
     spending: SpendingPlan | None = None
+    certify: CertifyPlan | None = None
     batch: Annotated[int, Field(ge=1, le=4096)] = 16
     micro_batch: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = "auto"
     bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 2000
@@ -164,9 +81,27 @@ class Plan(Record):
             for member in surrogate.of or ():
                 if member not in single:
                     raise ValueError(f"surrogate {name} is made of {member!r}{nearest(member, single)}")
+        reserved = [name for name in ("model", "none") if name in self.hardened]
+        if reserved:
+            raise ValueError(f"a hardened network cannot be called {reserved[0]}; that is the network to assess")
+        before = ["model"]
+        for name, network in self.hardened.items():
+            for other in network.names:
+                if other not in before:
+                    raise ValueError(
+                        f"hardened {name} refers to {other!r}{nearest(other, before)}; name one that stands before it"
+                    )
+                if other in self.hardened and self.hardened[other].behind:
+                    raise ValueError(
+                        f"hardened {name} refers to {other}, which stands behind a defence; name its network"
+                    )
+            before.append(name)
         for name in self.spending.made_on if self.spending else ():
             if name not in ("model", *self.surrogates):
                 raise ValueError(f"spending is to be made on {name!r}{nearest(name, ['model', *self.surrogates])}")
+        if self.certify and self.certify.network not in ("model", *self.hardened):
+            known = ["model", *self.hardened]
+            raise ValueError(f"certify: there is no network {self.certify.network!r}{nearest(self.certify.network, known)}")
         return self
 
     @property
@@ -235,6 +170,10 @@ def _anchored(plan: Plan, base: Path) -> Plan:
                 name: other.model_copy(update={"path": absolute(other.path), "train": recipe(other.train)})
                 for name, other in plan.surrogates.items()
             },
+            "hardened": {
+                name: other.model_copy(update={"path": absolute(other.path), "train": recipe(other.train)})
+                for name, other in plan.hardened.items()
+            },
         }
     )
 
@@ -249,7 +188,9 @@ def _explain(error: ValidationError, record: type[Record], what: str) -> str:
             "train": TrainingRecipe,
             "smallest": SmallestPlan,
             "surrogates": SurrogatePlan,
+            "hardened": HardenedPlan,
             "spending": SpendingPlan,
+            "certify": CertifyPlan,
         }
         owner = record
         for part in first["loc"][:-1]:

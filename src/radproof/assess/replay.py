@@ -47,7 +47,7 @@ class Replay:
         return found
 
 
-def read_replay(folder: Path, model: str, defenses: Mapping[str, object]) -> Replay:
+def read_replay(folder: Path, model: str, contenders: Mapping[str, object]) -> Replay:
     """Read a run's images/ folder. Images made on another model than `model` (a fingerprint) count as transferred.
 
     Raises BadData for images that are not as an attack left them.
@@ -58,7 +58,7 @@ def read_replay(folder: Path, model: str, defenses: Mapping[str, object]) -> Rep
     for sample in manifest.samples:
         step = _made_by(sample, manifest)
         own = step["model"] == model
-        if step["role"] == "defense" and (not own or step["on"] not in defenses):
+        if step["role"] == "defense" and (not own or step["on"] not in contenders):
             continue  # made against a defence of another model or plan: neither adaptive nor a plain transfer
         carried = not own and step["role"] == "model"
         job = Job(

@@ -17,7 +17,7 @@ from radproof.assess import checks
 from radproof.assess.answers import Answered, attack_step, collect, table, worst_groups
 from radproof.assess.baselines import shortcuts
 from radproof.assess.context import by_view
-from radproof.assess.craft import IMAGES, in_scope, run_batch
+from radproof.assess.craft import IMAGES, in_scope, passes_per_call, run_batch
 from radproof.assess.detection import detections, paired_checks
 from radproof.assess.doubts import Evidence, doubts
 from radproof.assess.estimate import estimate_cost
@@ -88,7 +88,7 @@ def craft_only(plan: Plan, out: Path, *, overwrite: bool = False, progress: Prog
     with open_workspace(out, plan, overwrite=overwrite) as space:
         material = open_material(plan, parts, out, resolve(plan.device), progress)
         _same_inputs(space, material)
-        jobs = list_jobs(plan, parts)
+        jobs = list_jobs(plan, parts, material.contenders)
         _run_jobs(space, material, jobs, _precision(space, material, jobs), progress)
         return _images_manifest(out, material, collect(space, material, jobs))
 
@@ -98,7 +98,9 @@ def _worked(
 ) -> tuple[tuple[list[Answered], Measurer], dict[str, Any]]:
     """Everything that takes long, a batch at a time."""
     doubtful = _preflight(material)
-    jobs = list(material.replay.jobs) if material.replay else list_jobs(material.plan, material.parts)
+    jobs = (
+        list(material.replay.jobs) if material.replay else list_jobs(material.plan, material.parts, material.contenders)
+    )
     precision = _precision(space, material, jobs)
     with watch.stage("detectors"):
         fit_detectors(material, progress)
@@ -129,6 +131,7 @@ def _same_inputs(space: Workspace, material: Material) -> None:
         "set to replay": material.replay.digest if material.replay else "",
     }
     facts |= {f"surrogate {name}": surrogate.fingerprint for name, surrogate in material.surrogates.items()}
+    facts |= {f"hardened {name}": material.contenders[name].fingerprint for name in material.plan.hardened}
     space.insist("inputs", facts)
 
 
@@ -145,7 +148,11 @@ def _precision(space: Workspace, material: Material, jobs: Sequence[Job]) -> Pre
     goal = make_goal("misclassify", material.y[rows], material.manifest.labels, material.manifest.head)
 
     def decide() -> str:
-        return choose_precision(material.model, material.images(rows), goal, material.plan.precision)
+        """bfloat16 only where every attacked network bears it."""
+        x, wanted = material.images(rows), material.plan.precision
+        networks = {id(n): n for n in (material.model, *(c.network for c in material.contenders.values()))}
+        found = {choose_precision(network, x, goal, wanted) for network in networks.values()}
+        return "bf16" if found == {"bf16"} else "fp32"
 
     needed = any(job.kind == "attack" for job in jobs)
     known = space.recall("precision")
@@ -177,13 +184,15 @@ def _weight(job: Job, material: Material) -> float:
     """Work per image, in forward passes: a gradient is about three; judging costs some too."""
     forwards, backwards = (0.0, 0.0) if material.replay else gradients(job, material.parts)
     scored = 1 + len(material.targets) + (5 if material.plan.survival and job.on == "model" else 0)
-    return forwards + 2 * backwards + scored + 2 * len(material.defenses) + 6 * len(material.detectors)
+    crafted = (forwards + 2 * backwards) * passes_per_call(material, job)
+    judged = sum(1 + (c.defense.votes if c.defense else 0) for c in material.contenders.values())
+    return crafted + scored + judged + 6 * len(material.detectors)
 
 
 def _read_replay(folder: Path, out: Path, material: Material) -> Replay:
     if folder.resolve().is_relative_to(out.resolve()):
         raise BadData(f"{folder} lies in the run's own folder; give a replay another --out")
-    return read_replay(folder, material.fingerprint, material.defenses)
+    return read_replay(folder, material.fingerprint, material.contenders)
 
 
 def _result(

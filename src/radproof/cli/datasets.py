@@ -95,7 +95,7 @@ def phantoms(
 ) -> None:
     """Draw chest X-ray phantoms in three classes: for demos and tests, never for claims about patients."""
     from radproof.assess.material import open_manifest
-    from radproof.assess.plan import DataPlan
+    from radproof.assess.sections import DataPlan
 
     with Bars(quiet=quiet) as bars:
         data = DataPlan(kind="phantom", size=size, count=count, seed=seed)

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from radproof.assess.parts import settle
-from radproof.assess.plan import Part
+from radproof.assess.sections import Part
 from radproof.attacks import attack
 from radproof.attacks.ascent import Ascent
 from radproof.attacks.cost import gradients_per_image

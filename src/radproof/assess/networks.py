@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The networks of a plan, opened or trained: the model, surrogates to attack it from, hardened ones in its place."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from radproof.assess.baselines import card_shortcuts
+from radproof.assess.sections import HardenedPlan, ModelPlan, SurrogatePlan
+from radproof.core.progress import Progress
+from radproof.core.records import digest
+from radproof.core.types import Classifier
+from radproof.data.load import load_images
+from radproof.data.manifest import Manifest
+from radproof.errors import BadModel
+from radproof.models.average import Averaged
+from radproof.models.card import ModelCard, load_model
+from radproof.models.classifier import ImageClassifier
+from radproof.training.loop import train
+from radproof.training.recipe import TrainingRecipe
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """Another network, or several as one."""
+
+    classifier: Classifier
+    architecture: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A single network with its card, and what its training was like where this run trained it."""
+
+    network: ImageClassifier
+    card: ModelCard
+    training: dict[str, object] | None = None
+
+
+@dataclass
+class Opener:
+    """Opens networks for one data set; what is trained here goes into `root`."""
+
+    manifest: Manifest
+    root: Path
+    device: torch.device
+    progress: Progress
+    _folds: dict[str, tuple[list[Tensor], Tensor]] = field(default_factory=dict[str, tuple[list[Tensor], Tensor]])
+
+    def model(self, wanted: ModelPlan) -> Opened:
+        """The network to assess."""
+        return self._single(wanted.path, wanted.train, self.root / "model")
+
+    def surrogates(self, plans: Mapping[str, SurrogatePlan]) -> dict[str, Surrogate]:
+        """Every surrogate; ensembles last, as they are made of the others."""
+        found: dict[str, Surrogate] = {}
+        for name, wanted in plans.items():
+            if wanted.of is None:
+                opened = self._single(wanted.path, wanted.train, self.root / "surrogates" / name)
+                found[name] = Surrogate(opened.network, opened.card.architecture, opened.network.fingerprint())
+        for name, wanted in plans.items():
+            if wanted.of is not None:
+                found[name] = ensemble([found[member] for member in wanted.of], "+".join(wanted.of))
+        return {name: found[name] for name in plans}
+
+    def hardened(self, plans: Mapping[str, HardenedPlan], model: Opened) -> dict[str, Surrogate]:
+        """Every network that takes the model's place, each made of, begun from or taught by those before it."""
+        found = {"model": Surrogate(model.network, model.card.architecture, model.network.fingerprint())}
+        for name, wanted in plans.items():
+            if wanted.of is not None:
+                found[name] = ensemble([found[member] for member in wanted.of], "+".join(wanted.of))
+            elif wanted.like is not None:
+                found[name] = found[wanted.like]
+            else:
+                opened = self._single(
+                    wanted.path,
+                    wanted.train,
+                    self.root / "hardened" / name,
+                    start=_single_network(found, wanted.start),
+                    teacher=found[wanted.teacher].classifier if wanted.teacher else None,
+                )
+                found[name] = Surrogate(opened.network, opened.card.architecture, opened.network.fingerprint())
+        return {name: found[name] for name in plans}
+
+    def _single(
+        self,
+        path: str | None,
+        recipe: TrainingRecipe | None,
+        folder: Path,
+        *,
+        start: ImageClassifier | None = None,
+        teacher: Classifier | None = None,
+    ) -> Opened:
+        """Loaded, or trained into `folder`."""
+        if path:
+            model, card = load_model(Path(path), self.device)
+            _check_classes(card, self.manifest)
+            return Opened(model, card)
+        assert recipe is not None
+        trained = train(
+            recipe,
+            *self._fold("train"),
+            *self._fold("validation"),
+            labels=self.manifest.labels,
+            head=self.manifest.head,
+            device=self.device,
+            folder=folder,
+            progress=self.progress,
+            facts=training_facts(self.manifest),
+            **{key: given for key, given in (("start", start), ("teacher", teacher)) if given is not None},
+        )
+        history = [epoch.model_dump(mode="json") for epoch in trained.history]
+        return Opened(trained.model, trained.card, {"history": history})
+
+    def _fold(self, name: str) -> tuple[list[Tensor], Tensor]:
+        if name not in self._folds:
+            fold = self.manifest.fold(name)
+            self._folds[name] = list(load_images(fold.samples, fold.root).images), torch.as_tensor(fold.targets())
+        return self._folds[name]
+
+
+def ensemble(members: Sequence[Surrogate], name: str) -> Surrogate:
+    """Several networks as one, by their mean logits."""
+    prints = digest([member.fingerprint for member in members])
+    return Surrogate(Averaged([member.classifier for member in members]), name, prints)
+
+
+def training_facts(manifest: Manifest) -> dict[str, object]:
+    """What a model card says of the data it was trained on."""
+    return {
+        "shortcuts": card_shortcuts(manifest),
+        "data": manifest.describe(),
+        "data_fingerprint": manifest.fingerprint(),
+        "phantom": manifest.source.get("kind") == "phantom",
+    }
+
+
+def _single_network(found: Mapping[str, Surrogate], name: str | None) -> ImageClassifier | None:
+    if name is None:
+        return None
+    network = found[name].classifier
+    if not isinstance(network, ImageClassifier):
+        raise BadModel(f"training cannot begin with {name}, which is an ensemble; name one of its members under start:")
+    return network
+
+
+def _check_classes(card: ModelCard, manifest: Manifest) -> None:
+    if tuple(card.labels) != tuple(manifest.labels) or card.head != manifest.head:
+        raise BadModel(
+            f"the model answers {', '.join(card.labels)} ({card.head}), the data are labelled "
+            f"{', '.join(manifest.labels)} ({manifest.head}); choose the same classes in the same order"
+        )

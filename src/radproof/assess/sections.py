@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sections of a plan: parts by name, data, networks, and what is measured beside the attacks."""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from radproof.core.params import Epsilon, Unit
+from radproof.core.records import Record
+from radproof.training.recipe import TrainingRecipe
+
+
+class Part(Record):
+    """A registered part by name, with the parameters that differ from the preset's."""
+
+    name: str
+    params: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _part(value: Any) -> Any:
+    """'sia', {'name': 'sia', 'copies': 4} and {'name': …, 'params': {…}} all name a part."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict) and "name" in value and "params" not in value:
+        return {"name": value["name"], "params": {key: v for key, v in value.items() if key != "name"}}
+    return value
+
+
+PartSpec = Annotated[Part, BeforeValidator(_part)]
+
+
+class DataPlan(Record):
+    """Where images come from and how they are chosen."""
+
+    kind: Literal["nih", "folder", "phantom", "manifest"]
+    path: str | None = None  # relative to the plan's own folder; none for phantoms
+    patients: str | None = None  # a folder's table of patients: CSV with path, patient and perhaps view, age, sex
+    classes: tuple[str, ...] | None = None
+    multi_label: bool = False
+    split: Literal["patient", "release"] = "patient"
+    size: Annotated[int, Field(ge=16, le=4096)] | None = None  # longer side after import; None keeps the stored grid
+    window: tuple[Unit, Unit] | None = (
+        None  # grey levels to stretch to black and white on import, as shares of the range
+    )
+    count: Annotated[int, Field(ge=1)] | None = None  # phantoms to draw
+    seed: int = 0  # of the split and of phantoms
+    balance: tuple[Literal["class", "view"], ...] = ()
+    images: Annotated[int, Field(ge=1)] | None = None  # test images to assess; None takes all
+
+
+class ModelPlan(Record):
+    """A saved model, or the recipe to train one on the plan's own training patients."""
+
+    path: str | None = None
+    train: TrainingRecipe | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "ModelPlan":
+        if (self.path is None) == (self.train is None):
+            raise ValueError("give either path: (a model's folder) or train: (a recipe), one of the two")
+        return self
+
+
+class SurrogatePlan(Record):
+    """Another network that attacks are also made on, to be carried over to the model: by folder, by recipe, or several.
+
+    Several together are attacked through their mean logits.
+    """
+
+    path: str | None = None
+    train: TrainingRecipe | None = None
+    of: tuple[str, ...] | None = None  # names of other surrogates
+
+    @model_validator(mode="after")
+    def _one(self) -> "SurrogatePlan":
+        if sum(way is not None for way in (self.path, self.train, self.of)) != 1:
+            raise ValueError("give one of path: (a model's folder), train: (a recipe), of: (names of other surrogates)")
+        if self.of is not None and len(set(self.of)) < 2:
+            raise ValueError("an ensemble is of two or more surrogates by name")
+        return self
+
+
+def _by_path(value: Any) -> Any:
+    """'models/other' is short for {path: models/other}."""
+    return {"path": value} if isinstance(value, str) else value
+
+
+SurrogateSpec = Annotated[SurrogatePlan, BeforeValidator(_by_path)]
+NetworkName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")]
+
+
+class HardenedPlan(Record):
+    """Another network in the model's place, input transformations in front of one, or both: a defence by name.
+
+    `like`, `start`, `teacher` and `of` name the plan's model ("model") or an entry that stands before this one.
+    """
+
+    path: str | None = None
+    train: TrainingRecipe | None = None
+    of: tuple[str, ...] | None = None  # an ensemble, by its mean logits
+    like: str | None = None  # the same network as that one
+    start: str | None = None  # whose weights the training begins with
+    teacher: str | None = None  # whose answers the training learns
+    behind: tuple[PartSpec, ...] = ()  # input transformations in front of the network, in order
+
+    @model_validator(mode="after")
+    def _one(self) -> "HardenedPlan":
+        if sum(way is not None for way in (self.path, self.train, self.of, self.like)) != 1:
+            raise ValueError(
+                "give one of path: (a model's folder), train: (a recipe), of: (names of other networks), "
+                "like: (the name of one other network)"
+            )
+        if self.of is not None and len(set(self.of)) < 2:
+            raise ValueError("an ensemble is of two or more networks by name")
+        if self.train is None and (self.start or self.teacher):
+            raise ValueError("start: and teacher: go with train: (a recipe)")
+        if self.like and not self.behind:
+            raise ValueError(f"like: {self.like} alone is that network again; put something in front of it (behind:)")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The networks that this one is made of or learns from."""
+        return tuple(name for name in (self.like, self.start, self.teacher, *(self.of or ())) if name)
+
+
+HardenedSpec = Annotated[HardenedPlan, BeforeValidator(_by_path)]
+
+
+class SpendingPlan(Record):
+    """Success against cost: every attack again, scaled to spend about so many gradients per image."""
+
+    gradients: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (10, 40, 160)
+    budget: Epsilon = 1 / 255
+    images: Annotated[int, Field(ge=1)] | None = None
+    made_on: Annotated[tuple[str, ...], Field(min_length=1)] = ("model",)  # model, or surrogates' names
+
+
+class SmallestPlan(Record):
+    """The search for each image's smallest fooling budget."""
+
+    images: Annotated[int, Field(ge=1)] | None = None
+    steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    most: Epsilon = 16 / 255
+    rounds: Annotated[int, Field(ge=1, le=20)] = 6
+
+
+class CertifyPlan(Record):
+    """Randomised smoothing of one network: what Gaussian noise and a vote prove about each image."""
+
+    network: str = "model"  # model, or a hardened network's name
+    sigma: Annotated[float, Field(gt=0, le=10)] = 0.25  # of the noise, in [0, 1] pixel units
+    n0: Annotated[int, Field(ge=1, le=100_000)] = 100  # draws that select the class
+    n: Annotated[int, Field(ge=10, le=10_000_000)] = 1000  # draws that estimate its probability
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.001  # chance that a certificate is wrong
+    images: Annotated[int, Field(ge=1)] | None = 100
+    radii: tuple[Annotated[float, Field(ge=0)], ...] | None = None  # L2, in [0, 1] pixel units
+
+    @field_validator("radii")
+    @classmethod
+    def _ascending(cls, radii: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        return tuple(sorted(set(radii))) if radii else None
+
+    @model_validator(mode="after")
+    def _enough(self) -> "CertifyPlan":
+        least = math.floor(math.log2(1 / self.alpha)) + 1
+        if self.n < least:
+            raise ValueError(f"{self.n} draws prove nothing at alpha {self.alpha:g}; give n: at least {least}")
+        return self
