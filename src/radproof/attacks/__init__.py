@@ -2,7 +2,7 @@
 """Attacks and corruptions, registered by name: importing this room makes all of them known."""
 
 from radproof.attacks import interop, queries, semantic, transfer, whitebox
-from radproof.attacks.corruptions import block_transform
+from radproof.attacks.corruptions import block_transform, display, dose, placed, sharpness
 from radproof.attacks.registry import Corruption, attack, corruption
 
 __all__ = [
@@ -10,9 +10,13 @@ __all__ = [
     "attack",
     "block_transform",
     "corruption",
+    "display",
+    "dose",
     "interop",
+    "placed",
     "queries",
     "semantic",
+    "sharpness",
     "transfer",
     "whitebox",
 ]
