@@ -108,6 +108,7 @@ def open_manifest(data: DataPlan, cache: Path, progress: Progress) -> Manifest:
         count=data.count,
         seed=data.seed,
         balance=data.balance,
+        inflate=data.inflate,
         patients=None if data.patients is None else Path(data.patients),
         cache=cache,
         progress=progress,

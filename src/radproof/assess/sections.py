@@ -41,7 +41,8 @@ class DataPlan(Record):
     patients: str | None = None  # a folder's table of patients: CSV with path, patient and perhaps view, age, sex
     classes: tuple[str, ...] | None = None
     multi_label: bool = False
-    split: Literal["patient", "release"] = "patient"
+    split: Literal["patient", "release", "image"] = "patient"
+    inflate: Annotated[int, Field(ge=1)] | None = None  # images per class, made up with changed copies before the split
     size: Annotated[int, Field(ge=16, le=4096)] | None = None  # longer side after import; None keeps the stored grid
     window: tuple[Unit, Unit] | None = (
         None  # grey levels to stretch to black and white on import, as shares of the range

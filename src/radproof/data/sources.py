@@ -10,10 +10,12 @@ from radproof.core.names import nearest
 from radproof.core.progress import SILENT, Progress
 from radproof.core.records import digest
 from radproof.data.folder import read_folder
+from radproof.data.inflated import inflate as inflated_by
 from radproof.data.load import import_images
 from radproof.data.manifest import NAME, Manifest
 from radproof.data.nih import read_nih
 from radproof.data.phantoms_on_disk import materialise_phantoms
+from radproof.data.splits import Way
 from radproof.data.splits import split as split_by
 from radproof.data.subsets import Aspect
 from radproof.data.subsets import balance as balanced
@@ -29,7 +31,8 @@ def open_data(
     *,
     classes: Sequence[str] | None = None,
     multi_label: bool = False,
-    split: Literal["patient", "release"] = "patient",
+    split: Way = "patient",
+    inflate: int | None = None,
     size: int | None = None,
     window: tuple[float, float] | None = None,
     count: int | None = None,
@@ -42,9 +45,10 @@ def open_data(
     """A data set ready to train and test on: three folds, images on disk.
 
     `size` is the longer side after import (None keeps the stored grid) and `window` the grey levels, as shares of the
-    range, that become black and white; phantoms and resampled sets are written below
-    `cache` once and found there again. A manifest that was split already keeps its folds. `count` and, unless given,
-    `size` concern phantoms; `patients` is the table of a folder. Raises BadData, BadPlan or UnknownName.
+    range, that become black and white; phantoms and resampled sets are written below `cache` once and found there
+    again. `inflate` fills every class up with changed copies before the split. A manifest that was split already keeps
+    its folds. `count` and, unless given, `size` concern phantoms; `patients` is the table of a folder. Raises BadData,
+    BadPlan or UnknownName.
     """
     if kind == "phantom":
         manifest = _phantoms(cache, count or PHANTOMS, size or PHANTOM_SIZE, seed, progress)
@@ -54,6 +58,8 @@ def open_data(
         if multi_label and manifest.head != "sigmoid":
             raise BadPlan(f"multi_label needs several findings per image; {manifest.describe()} has one class each")
         manifest = _only_classes(manifest, classes)
+    if inflate is not None:
+        manifest = _inflated(manifest, inflate, seed, cache, progress)
     if not _is_split(manifest, kind):
         manifest = split_by(manifest, by=split, seed=seed)
     manifest = balanced(manifest, by=balance, seed=seed)
@@ -87,6 +93,12 @@ def _phantoms(cache: Path, count: int, size: int, seed: int, progress: Progress)
     return _kept(cache / f"phantoms-{key[:16]}") or materialise_phantoms(
         cache / f"phantoms-{key[:16]}", count=count, size=size, seed=seed, progress=progress
     )
+
+
+def _inflated(manifest: Manifest, per_class: int, seed: int, cache: Path, progress: Progress) -> Manifest:
+    key = digest({"of": manifest.fingerprint(), "per_class": per_class, "seed": seed})
+    out = cache / f"inflated-{key[:16]}"
+    return _kept(out) or inflated_by(manifest, per_class, out, seed=seed, progress=progress)
 
 
 def _imported(
