@@ -10,7 +10,7 @@ from radproof.measure.calibration import fit_temperature
 from radproof.models.card import load_model
 from radproof.models.classifier import resize
 from radproof.models.weights import save_weights
-from radproof.training import loop
+from radproof.models.zoo import build
 from radproof.training.recipe import AugmentRecipe
 
 
@@ -127,7 +127,7 @@ def test_temperature_is_the_likeliest_on_the_validation_fold(teach, recipe, blob
 def test_head_alone_leaves_the_backbone_as_it_was(teach, recipe):
     recipe = recipe.model_copy(update={"epochs": 0})
     trained = teach(recipe)
-    untouched = loop.build("cxrnet", labels=("a", "b"), input_size=16, hidden=8).backbone.state_dict()
+    untouched = build("cxrnet", labels=("a", "b"), input_size=16, hidden=8).backbone.state_dict()
     learnt = trained.model.backbone.state_dict()
     assert all(torch.equal(value, learnt[name]) for name, value in untouched.items())
     assert [epoch.stage for epoch in trained.history] == ["head", "head"]
@@ -167,7 +167,7 @@ def test_bfloat16_is_recorded_and_repeatable(teach, recipe, tmp_path):
 
 def test_the_card_tells_the_recipe_but_not_where_files_lay(teach, recipe, tmp_path):
     weights = tmp_path / "private" / "w.safetensors"
-    save_weights(weights, loop.build("cxrnet", labels=("a", "b"), seed=9).backbone.state_dict())
+    save_weights(weights, build("cxrnet", labels=("a", "b"), seed=9).backbone.state_dict())
     teach(recipe.model_copy(update={"weights": str(weights), "epochs": 1}))
     card = yaml.safe_load((tmp_path / "model" / "card.yaml").read_text())
     assert card["recipe"]["weights"] == "w.safetensors"

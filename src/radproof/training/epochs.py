@@ -9,32 +9,17 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from radproof.core.progress import Progress
 from radproof.core.rng import generator, seed_for
-from radproof.core.types import Head
 from radproof.errors import BadInput
 from radproof.measure.classification import answers
-from radproof.training.arithmetic import Arithmetic, repeatable
+from radproof.training.arithmetic import repeatable
 from radproof.training.augment import draw
-from radproof.training.balance import batches, class_weights, order
-from radproof.training.folds import Fold
+from radproof.training.balance import batches, order
 from radproof.training.history import Epoch, score
-from radproof.training.objectives import CrossEntropy
+from radproof.training.lessons import Batch, Lesson
 from radproof.training.recipe import TrainingRecipe
-
-
-@dataclass(frozen=True)
-class Task:
-    """What stays the same from the first epoch to the last."""
-
-    recipe: TrainingRecipe
-    head: Head
-    train: Fold
-    validation: Fold
-    arithmetic: Arithmetic
-    progress: Progress
-    objective: CrossEntropy  # of the training fold
-    judge: CrossEntropy  # of the validation fold: classes weigh the same, however the training makes up for them
+from radproof.training.robust import Robust
+from radproof.training.task import Task
 
 
 @dataclass(frozen=True)
@@ -42,22 +27,13 @@ class Stage:
     """A part of the network that learns, and how it is asked."""
 
     name: Literal["head", "fine-tuning"]
-    answer: Callable[[Tensor, Tensor], Tensor]  # rows of the training fold, their draws -> logits, with a gradient
+    lesson: Callable[[Batch], Lesson]  # answers and losses, with a gradient
     validate: Callable[[], Tensor]  # logits of the validation fold
     penalty: Callable[[], Tensor | float]
     train_mode: Callable[[], None]
     optimiser: torch.optim.Optimizer
     rate: Callable[[Sequence[float], int, int], float]  # validation losses so far, steps made, steps an epoch -> rate
-
-
-def make_task(
-    recipe: TrainingRecipe, head: Head, train: Fold, validation: Fold, classes: int, arithmetic: Arithmetic, p: Progress
-) -> Task:
-    """The task, with the weights that the recipe's balance asks for."""
-    weights = None if recipe.balance == "none" else class_weights(train.targets, classes, head).to(arithmetic.device)
-    weighed, plain = CrossEntropy(head, weights), CrossEntropy(head, None)
-    objective = weighed if recipe.balance == "class_weights" else plain
-    return Task(recipe, head, train, validation, arithmetic, p, objective, weighed)
+    robust: Callable[[], Robust] | None = None  # the answers under attack; of adversarial training
 
 
 def make_optimiser(recipe: TrainingRecipe, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -84,14 +60,14 @@ def one_epoch(task: Task, stage: Stage, number: int, losses: Sequence[float]) ->
         stage.train_mode()
         for step, part in enumerate(parts):
             rate = stage.rate(losses, (number - 1) * len(parts) + step, len(parts))
-            logits = stage.answer(rows[part], draws[part])
-            loss = task.objective(logits, task.train.targets[rows[part]].to(device))
-            _learn(stage, loss.mean() + stage.penalty(), rate)
-            lost.append(loss.detach())
-            said.append(logits.detach())
+            lesson = stage.lesson(Batch(rows[part], draws[part], number, step))
+            _learn(stage, lesson.losses.mean() + stage.penalty(), rate)
+            lost.append(lesson.losses.detach())
+            said.append(lesson.logits.detach())
             task.progress.advance("training" if stage.name == "fine-tuning" else "head", len(part))
         validation = stage.validate()
-    return _epoch(task, stage, number, rate, torch.cat(lost), torch.cat(said), rows, validation)
+        attacked = stage.robust() if stage.robust else None
+    return _epoch(task, stage, number, rate, torch.cat(lost), torch.cat(said), rows, validation, attacked)
 
 
 def _learn(stage: Stage, loss: Tensor, rate: float) -> None:
@@ -103,11 +79,19 @@ def _learn(stage: Stage, loss: Tensor, rate: float) -> None:
 
 
 def _epoch(
-    task: Task, stage: Stage, number: int, rate: float, lost: Tensor, said: Tensor, rows: Tensor, validation: Tensor
+    task: Task,
+    stage: Stage,
+    number: int,
+    rate: float,
+    lost: Tensor,
+    said: Tensor,
+    rows: Tensor,
+    validation: Tensor,
+    attacked: Robust | None,
 ) -> Epoch:
     train_loss = lost.double().mean().item()
     judged = task.judge(validation, task.validation.targets.to(validation.device)).double().mean().item()
-    if not (math.isfinite(train_loss) and math.isfinite(judged)):
+    if not all(map(math.isfinite, (train_loss, judged, attacked.loss if attacked else 0.0))):
         raise BadInput(
             f"the training diverged: in epoch {number} ({stage.name}) the loss is no number any more; lower the "
             f"learning rate (now {rate:g}) or choose precision fp32"
@@ -124,4 +108,8 @@ def _epoch(
         validation_loss=judged,
         validation_accuracy=scored.accuracy,
         validation_auroc=scored.auroc,
+        budget=task.adversary.recipe.budget(number) if task.adversary and attacked else None,
+        validation_robust_loss=attacked.loss if attacked else None,
+        validation_robust_accuracy=attacked.accuracy if attacked else None,
+        train_robust_accuracy=attacked.held if attacked else None,
     )

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
@@ -19,6 +19,7 @@ from radproof.measure.calibration import losses, probabilities
 from radproof.measure.classification import answers
 
 NAME = "history.json"
+_LATER = ("budget", "validation_robust_loss", "validation_robust_accuracy", "train_robust_accuracy", "note")
 
 
 class Epoch(Record):
@@ -28,10 +29,25 @@ class Epoch(Record):
     epoch: int  # from 1, in its stage
     lr: float  # at the end of the epoch
     train_loss: float
-    train_accuracy: float  # while training: dropout and augmentation on
+    train_accuracy: float  # while training: dropout and augmentation on, images as they were shown (attacked, noisy)
     validation_loss: float  # weighted as the training loss is
     validation_accuracy: float
     validation_auroc: float | None  # macro, one against the rest; None where a fold shows one class only
+    budget: float | None = None  # of adversarial training in this epoch; this and all below are None elsewhere
+    validation_robust_loss: float | None = None  # of attacked validation images, at the full budget
+    validation_robust_accuracy: float | None = None
+    train_robust_accuracy: float | None = None  # of one minibatch of training images, always the same; method fast
+    note: str | None = None  # why the training stopped here
+
+    @property
+    def judged(self) -> float:
+        """The loss by which epochs are compared: that of attacked validation images where there are any."""
+        return self.validation_loss if self.validation_robust_loss is None else self.validation_robust_loss
+
+    @model_serializer(mode="wrap")
+    def _told(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what only adversarial training fills in: other histories read as they ever did."""
+        return {key: value for key, value in plain(self).items() if key not in _LATER or value is not None}
 
 
 class History(Record):

@@ -19,21 +19,24 @@ from torch import Tensor
 from radproof import __version__
 from radproof.core.progress import SILENT, Progress
 from radproof.core.records import digest
-from radproof.core.types import Head
+from radproof.core.types import Classifier, Head
 from radproof.errors import BadInput
 from radproof.measure.calibration import fit_temperature
 from radproof.models.card import CARD, ModelCard, load_model, save_model
 from radproof.models.classifier import ImageClassifier
-from radproof.models.zoo import build
 from radproof.training import checkpoint
 from radproof.training.arithmetic import Arithmetic, settle
+from radproof.training.beginnings import begin, origins, settle_teacher
 from radproof.training.checkpoint import Checkpoint
-from radproof.training.epochs import Stage, Task, make_task, one_epoch
+from radproof.training.epochs import Stage, one_epoch
 from radproof.training.folds import check_every_class, gather
 from radproof.training.history import Epoch, History, read_history, score, write_history
-from radproof.training.recipe import TrainingRecipe
+from radproof.training.inner import make_adversary
+from radproof.training.recipe import TrainingRecipe, plain
+from radproof.training.robust import collapse, units
 from radproof.training.schedule import exhausted
 from radproof.training.stages import fine_tuning_stage, head_stage, logits_of
+from radproof.training.task import Task, make_task
 
 
 @dataclass(frozen=True)
@@ -56,17 +59,18 @@ class _Standing:
     digest: str
     model: ImageClassifier
     best: dict[str, Tensor]
+    fresh_count: bool  # fine-tuning is judged otherwise than the head was
     epochs: list[Epoch] = field(default_factory=list[Epoch])
     optimiser: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     seconds: list[float] = field(default_factory=list[float])
 
     def losses(self, stage: str) -> list[float]:
-        """Validation losses of a stage; fine-tuning has to improve on the best that the head alone reached."""
+        """Validation losses of a stage; fine-tuning has to improve on the head's best, where they compare."""
         head = [epoch.validation_loss for epoch in self.epochs if epoch.stage == "head"]
         if stage == "head":
             return head
-        best = [min(head)] if head else []
-        return best + [e.validation_loss for e in self.epochs if e.stage == stage]
+        best = [min(head)] if head and not self.fresh_count else []
+        return best + [epoch.judged for epoch in self.epochs if epoch.stage == stage and epoch.note is None]
 
     def save(self, optimiser: Mapping[str, Tensor]) -> None:
         """Write the checkpoint."""
@@ -87,14 +91,18 @@ def train(
     folder: Path,
     progress: Progress = SILENT,
     facts: Mapping[str, Any] | None = None,
+    start: ImageClassifier | None = None,
+    teacher: Classifier | None = None,
 ) -> Trained:
     """Train a classifier on images (C, H, W) float32 in [0, 1] of any sizes, and write its model folder.
 
     Targets are (N,) int64 classes for softmax heads, (N, K) in {0, 1} for sigmoid heads. `facts` are entries of the
-    model card that only the caller knows: name, licence, data, data_fingerprint, shortcuts, phantom. Called again
-    with the same recipe and data after an interruption, it goes on after the last whole epoch and ends with the same
-    bytes; called again after it finished, it reads what it wrote. Raises BadData for folds that cannot be used,
-    BadModel and UnknownName for weights and architectures, BadInput where training diverges, StorageFull.
+    model card that only the caller knows: name, licence, data, data_fingerprint, shortcuts, phantom. `start` lends its
+    weights to begin from, `teacher` (on the device) its answers to a recipe with `distill:`; neither is changed.
+
+    Called again with the same of all these after an interruption, it goes on after the last whole epoch and ends with
+    the same bytes; called again after it finished, it reads what it wrote. Raises BadData for folds that cannot be
+    used, BadModel and UnknownName for weights and architectures, BadInput where training diverges, StorageFull.
     """
     said = _check_facts(facts or {})
     train_fold, validation = (
@@ -105,15 +113,32 @@ def train(
         )
     )
     check_every_class(train_fold, labels, head)
-    model = _build(recipe, labels, head)
+    settled_teacher = settle_teacher(recipe, teacher, labels, head, device)
+    model = begin(recipe, labels, head, start)
     arithmetic = settle(recipe.precision, device, model)
-    task = make_task(recipe, head, train_fold, validation, len(labels), arithmetic, progress)
-    plain = recipe.model_dump(mode="json", exclude={"weights"})  # the file's content is in the model's fingerprint
-    told = digest([plain, model.fingerprint(), train_fold.digest(), validation.digest(), arithmetic.precision])
+    before = origins(start, settled_teacher, train_fold, recipe.batch, device)
+    facts_of_all = [plain(recipe), model.fingerprint(), train_fold.digest(), validation.digest(), arithmetic.precision]
+    told = digest(facts_of_all + ([before] if before else []))
     done = _finished(folder, told, device)
     if done:
         return done
-    standing = _standing(folder, told, model.to(device).to(memory_format=torch.channels_last), progress)
+    model.to(device).to(memory_format=torch.channels_last)
+    adversary = recipe.adversarial and make_adversary(
+        recipe.adversarial, model, train_fold, arithmetic, recipe.batch, recipe.seed
+    )
+    task = make_task(
+        recipe,
+        head,
+        train_fold,
+        validation,
+        len(labels),
+        arithmetic,
+        progress,
+        adversary=adversary,
+        teacher=settled_teacher,
+        before=before,
+    )
+    standing = _standing(folder, told, model, progress, fresh_count=task.fresh_count)
     resumed = len(standing.epochs)
     _teach(task, standing)
     return _finish(task, standing, said, resumed)
@@ -133,7 +158,7 @@ def _teach(task: Task, standing: _Standing) -> None:
         if standing.optimiser:
             checkpoint.restore_optimiser(stage.optimiser, standing.optimiser)
         done = sum(epoch.stage == stage.name for epoch in standing.epochs)
-        task.progress.start("training", (recipe.epochs - done) * len(task.train))
+        task.progress.start("training", (recipe.epochs - done) * units(task))
         _run(task, stage, standing, recipe.epochs, keep=True)
         model.load_state_dict(standing.best)
 
@@ -142,6 +167,8 @@ def _run(task: Task, stage: Stage, standing: _Standing, epochs: int, *, keep: bo
     """Epochs of one stage until all are done or bring nothing more; `keep` writes a checkpoint after each."""
     first = 1 + sum(epoch.stage == stage.name for epoch in standing.epochs)
     for number in range(first, epochs + 1):
+        if standing.epochs and standing.epochs[-1].note is not None:
+            return
         losses = standing.losses(stage.name)
         if exhausted(task.recipe, losses):
             task.progress.note(
@@ -149,23 +176,31 @@ def _run(task: Task, stage: Stage, standing: _Standing, epochs: int, *, keep: bo
             )
             return
         started = time.perf_counter()
-        epoch = one_epoch(task, stage, number, losses)
+        epoch = _checked(one_epoch(task, stage, number, losses), standing)
         standing.epochs.append(epoch)
-        if epoch.validation_loss < min(losses, default=float("inf")):
+        if epoch.note is None and epoch.judged < min(losses, default=float("inf")):
             standing.best = _snapshot(standing.model)
         if keep:
             standing.save(checkpoint.optimiser_tensors(stage.optimiser))
         standing.seconds.append(time.perf_counter() - started)
+        if epoch.note is not None:
+            task.progress.note(f"{stage.name}: {epoch.note}")
 
 
-def _standing(folder: Path, told: str, model: ImageClassifier, progress: Progress) -> _Standing:
+def _checked(epoch: Epoch, standing: _Standing) -> Epoch:
+    """With a note where the training has to stop."""
+    reason = collapse(standing.epochs[-1] if standing.epochs else None, epoch)
+    return epoch.model_copy(update={"note": reason}) if reason else epoch
+
+
+def _standing(folder: Path, told: str, model: ImageClassifier, progress: Progress, *, fresh_count: bool) -> _Standing:
     """Where an earlier call with the same recipe and data was interrupted, or the start."""
     found = checkpoint.load(folder, told)
     if found is None:
-        return _Standing(folder, told, model, _snapshot(model))
+        return _Standing(folder, told, model, _snapshot(model), fresh_count)
     model.load_state_dict(found.model)
     progress.note(f"going on after epoch {len(found.history.epochs)}")
-    return _Standing(folder, told, model, dict(found.best), list(found.history.epochs), found.optimiser)
+    return _Standing(folder, told, model, dict(found.best), fresh_count, list(found.history.epochs), found.optimiser)
 
 
 def _finish(task: Task, standing: _Standing, said: dict[str, Any], resumed: int) -> Trained:
@@ -174,7 +209,8 @@ def _finish(task: Task, standing: _Standing, said: dict[str, Any], resumed: int)
     exact = Arithmetic(task.arithmetic.device, "fp32")
     logits = logits_of(model, task.validation, exact, task.recipe.batch)
     truth = task.validation.targets.numpy()
-    model.calibrate(fit_temperature(logits.cpu().numpy(), truth, task.head))
+    if not task.recipe.distill:  # a temperature would undo what distillation is about
+        model.calibrate(fit_temperature(logits.cpu().numpy(), truth, task.head))
     scored = score(logits / model.temperature, task.validation.targets, task.head)
     metrics = {
         "validation_accuracy": scored.accuracy,
@@ -207,23 +243,11 @@ def _finished(folder: Path, told: str, device: torch.device) -> Trained | None:
 
 
 def _told_recipe(task: Task) -> dict[str, Any]:
-    """The recipe with what auto came to, and without the folders of whoever trained."""
+    """The recipe with what auto came to, without the folders of whoever trained, and what was trained before."""
     weights = task.recipe.weights and Path(task.recipe.weights).name
-    return {**task.recipe.model_dump(mode="json"), "precision": task.arithmetic.precision, "weights": weights}
-
-
-def _build(recipe: TrainingRecipe, labels: Sequence[str], head: Head) -> ImageClassifier:
-    return build(
-        recipe.architecture,
-        labels=labels,
-        head=head,
-        input_size=recipe.input_size,
-        hidden=recipe.hidden,
-        dropout=recipe.dropout,
-        weights=recipe.weights,
-        pretrained=recipe.pretrained,
-        seed=recipe.seed,
-    )
+    told = {**task.recipe.model_dump(mode="json"), "precision": task.arithmetic.precision, "weights": weights}
+    calibration = {"calibration": "none: distilled at a temperature, used at 1"} if task.recipe.distill else {}
+    return told | dict(task.before) | calibration
 
 
 def _check_facts(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every parameter of a training, in one frozen record: a plan holds it, a model card repeats it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from radproof.core.params import Fraction
 from radproof.core.records import Record
+from radproof.training.hardening import AdversarialRecipe, DistillRecipe
 
 Rate = Annotated[float, Field(gt=0, le=10)]
 Epochs = Annotated[int, Field(ge=0, le=1000)]
@@ -22,6 +24,15 @@ class AugmentRecipe(Record):
     flip: bool = Field(
         default=False, description="Mirror half of the images left to right; moves the heart to the right."
     )
+    style: float = Field(
+        default=0.0, ge=0, le=1, description="Share of images given the look of another training image's scanner."
+    )
+    style_strength: float = Field(default=1.0, gt=0, le=1, description="How far towards that look: 1 is all the way.")
+    augmix: bool = Field(default=False, description="Blend each image with chains of random operations (AugMix).")
+    augmix_severity: float = Field(
+        default=3.0, ge=0, le=10, description="How strong AugMix's operations are; 0 leaves images as they are."
+    )
+    augmix_width: int = Field(default=3, ge=1, le=8, description="Chains that AugMix blends.")
 
 
 class TrainingRecipe(Record):
@@ -71,3 +82,36 @@ class TrainingRecipe(Record):
     )
     seed: int = Field(default=0, ge=0, le=2**63 - 1, description="Seed of weights, order, dropout and augmentation.")
     augment: AugmentRecipe = Field(default_factory=AugmentRecipe, description="Random changes of training images.")
+    adversarial: AdversarialRecipe | None = Field(default=None, description="Training on attacked images.")
+    noise: Annotated[float, Fraction] = Field(
+        default=0.0, ge=0, le=1, description="Standard deviation of Gaussian noise on every training image, or n/255."
+    )
+    distill: DistillRecipe | None = Field(
+        default=None, description="Training at a temperature, with or without teacher."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.adversarial is not None) + (self.distill is not None) + (self.noise > 0) > 1:
+            raise ValueError("adversarial, noise and distill are different trainings; give one of them")
+        if (self.adversarial is not None or self.noise) and not self.epochs:
+            raise ValueError("adversarial and noise are of fine-tuning; give epochs: 1 or more")
+        return self
+
+
+LATER = ("adversarial", "noise", "distill")
+LATER_OF_AUGMENT = ("style", "style_strength", "augmix", "augmix_severity", "augmix_width")
+
+
+def plain(recipe: TrainingRecipe) -> dict[str, Any]:
+    """The recipe as JSON for digests, without the weights' path: their content is in the model's fingerprint.
+
+    Keys that came later are left out at their defaults, so that what older versions trained is still known.
+    """
+    told = recipe.model_dump(mode="json", exclude={"weights"})
+    usual = TrainingRecipe().model_dump(mode="json")
+    for now, then, later in ((told, usual, LATER), (told["augment"], usual["augment"], LATER_OF_AUGMENT)):
+        for key in later:
+            if now[key] == then[key]:
+                del now[key]
+    return told

@@ -7,15 +7,19 @@ import torch
 from torch import Tensor
 
 from radproof.core.progress import SILENT, Progress
+from radproof.core.rng import generator, normal_like
 from radproof.models.classifier import ImageClassifier
 from radproof.training.arithmetic import Arithmetic
 from radproof.training.augment import augment
 from radproof.training.balance import steps_in
-from radproof.training.epochs import Stage, Task, make_optimiser
+from radproof.training.epochs import Stage, make_optimiser
 from radproof.training.folds import Fold
 from radproof.training.layers import unfreeze
+from radproof.training.lessons import Batch, Lesson, losses_of, teach
 from radproof.training.objectives import hidden_penalty
+from radproof.training.robust import robust
 from radproof.training.schedule import one_cycle_rate, plateau_rate
+from radproof.training.task import Task
 
 
 def head_stage(task: Task, model: ImageClassifier) -> Stage:
@@ -24,7 +28,15 @@ def head_stage(task: Task, model: ImageClassifier) -> Stage:
     progress.start("features", len(task.train) + len(task.validation))
     train = features_of(model, task.train, task.arithmetic, recipe.batch, progress)
     validation = features_of(model, task.validation, task.arithmetic, recipe.batch, progress)
+    soft = task.soft_answers_of(task.train) if task.teacher is not None else None
     layers = unfreeze(model, 0)
+
+    def lesson(batch: Batch) -> Lesson:
+        logits = model.top(train[batch.rows.to(train.device)])
+        targets = task.train.targets[batch.rows].to(logits.device)
+        return Lesson(
+            logits, losses_of(task, logits, targets, None if soft is None else soft[batch.rows.to(soft.device)])
+        )
 
     def validate() -> Tensor:
         model.eval()
@@ -33,7 +45,7 @@ def head_stage(task: Task, model: ImageClassifier) -> Stage:
 
     return Stage(
         name="head",
-        answer=lambda rows, _: model.top(train[rows.to(train.device)]),
+        lesson=lesson,
         validate=validate,
         penalty=lambda: hidden_penalty(model.top, recipe.l2),
         train_mode=layers.train,
@@ -47,15 +59,19 @@ def fine_tuning_stage(task: Task, model: ImageClassifier) -> Stage:
     recipe, device = task.recipe, task.arithmetic.device
     layers = unfreeze(model, recipe.unfreeze)
     layers.keep_up(steps_in(len(task.train), recipe.batch))
-    if layers.frozen and not (recipe.weights or recipe.pretrained):
+    validation = noisy(task.validation, recipe.noise, recipe.seed)
+    if layers.frozen and not (recipe.weights or recipe.pretrained or "start" in task.before):
         task.progress.note(
             f"{len(layers.frozen)} layers of {recipe.architecture} stay as random as they began; give pretrained "
             "weights, or set unfreeze: all"
         )
 
-    def answer(rows: Tensor, draws: Tensor) -> Tensor:
-        images = augment(task.train.images[rows].to(device), draws, recipe.augment)
+    def answer(images: Tensor) -> Tensor:
         return model.top(_features(model, images, task.arithmetic))
+
+    def lesson(batch: Batch) -> Lesson:
+        images = augment(task.train.images[batch.rows].to(device), batch.draws, recipe.augment)
+        return teach(task, answer, images, task.train.targets[batch.rows].to(device), batch)
 
     def rate(losses: Sequence[float], done: int, steps: int) -> float:
         if recipe.schedule == "plateau":
@@ -64,13 +80,22 @@ def fine_tuning_stage(task: Task, model: ImageClassifier) -> Stage:
 
     return Stage(
         name="fine-tuning",
-        answer=answer,
-        validate=lambda: logits_of(model, task.validation, task.arithmetic, recipe.batch),
+        lesson=lesson,
+        validate=lambda: logits_of(model, validation, task.arithmetic, recipe.batch),
         penalty=lambda: hidden_penalty(model.top, recipe.l2),
         train_mode=layers.train,
         optimiser=make_optimiser(recipe, layers.parameters()),
         rate=rate,
+        robust=(lambda: robust(task, adversary)) if (adversary := task.adversary) else None,
     )
+
+
+def noisy(fold: Fold, sigma: float, seed: int) -> Fold:
+    """A fold under Gaussian noise, the same every time: what a network trained on noise is judged by."""
+    if not sigma:
+        return fold
+    noise = normal_like(fold.images, sigma, generator(seed, "noise", fold.name))
+    return Fold(fold.name, fold.images + noise, fold.targets)
 
 
 @torch.no_grad()
