@@ -59,7 +59,7 @@ class Defense(Protocol):
     def deterministic(self) -> bool: ...
     @property
     def differentiable(self) -> bool:
-        """Whether the real defence itself has a useful gradient."""
+        """Whether the real defence itself has a useful gradient: its twin then gives the very same images."""
         ...
 
     @property

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several defences in a row are one defence."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Annotated, Any, get_args
 
+from pydantic import BeforeValidator, Field
 from torch import Generator, Tensor
 
+from radproof.core.registry import Preset
 from radproof.core.types import Backward, Defense
+from radproof.defenses.registry import defense
+from radproof.errors import RadproofError
 
 
 @dataclass(frozen=True)
@@ -49,3 +54,40 @@ class Composed:
         for part in self.parts:
             x = part.surrogate(x, rng=rng)
         return x
+
+
+def _parts(value: object) -> object:
+    """Names, or mappings with a name and parameters, as mappings; each checked. Anything else for pydantic to judge."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ValueError("expected a list of defences in their order, such as [jpeg, {name: tvm, lam: 0.05}]")
+    return [_part({"name": part} if isinstance(part, str) else part) for part in value]
+
+
+def _part(value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or "name" not in value:
+        raise ValueError(f"expected a defence's name, or its name with parameters; got {value!r}")
+    given = {str(key): v for key, v in value.items() if key not in ("name", "params")} | dict(value.get("params", {}))
+    try:
+        defense[str(value["name"])].settle(given)
+    except RadproofError as error:
+        raise ValueError(str(error)) from None
+    return {"name": str(value["name"]), **given}
+
+
+Parts = Annotated[
+    tuple[dict[str, Any], ...],
+    BeforeValidator(_parts),
+    Field(min_length=1, description="Defences in their order: names, or a name with the parameters that differ."),
+]
+Strength = Annotated[Preset, Field(description="Preset of the parts, for parameters that are not given.")]
+
+
+@defense(
+    title="Defences in a row",
+    paper="",
+    presets={name: {"preset": name} for name in ("quick", "published", "exhaustive")},
+)
+def compose(parts: Parts = ({"name": "jpeg"}, {"name": "tvm"}), preset: Strength = "published") -> Defense:
+    """Several defences one after the other; it votes as often as the part that votes most."""
+    rows = [({key: v for key, v in part.items() if key != "name"}, defense[part["name"]]) for part in parts]
+    return Composed(tuple(recipe.make(params, preset=preset) for params, recipe in rows))

@@ -17,8 +17,11 @@ class Defended:
     """model(defense(x)); the value is always the real defence's, only the backward pass is substituted.
 
     `backward`: none (scoring; no gradient), identity (BPDA, straight through), twin (the defence's surrogate).
-    `eot`: draws of a random defence whose logits are averaged; a deterministic one is drawn once.
-    Every call draws anew from a generator seeded by `seed`. Raises BadInput for an unknown `backward` or eot < 1.
+    `eot`: draws of a random defence whose logits are averaged; a deterministic one is drawn once. The defence answers
+    as itself with `eot=defense.votes`; an attacker may average over fewer or more draws per gradient (expectation over
+    transformation). All draws of an image go through the model together, so `micro_batch` counts fewer images.
+    Every call draws anew from a generator seeded by `seed`, and an image's draws depend on its row and not on the other
+    images. Raises BadInput for an unknown `backward` or eot < 1.
     """
 
     def __init__(
@@ -44,19 +47,29 @@ class Defended:
 
     @property
     def micro_batch(self) -> int:
-        """The model's images per pass."""
-        return self.model.micro_batch
+        """The images that, with all their draws, make one pass of the model."""
+        return max(1, self.model.micro_batch // self.draws)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits (N, K) of the defended images (N, C, H, W), averaged over draws."""
-        answers = [self.model(self.clean(x)) for _ in range(self.draws)]
-        return answers[0] if len(answers) == 1 else torch.stack(answers).mean(0)
+        if self.draws == 1:
+            return self.model(self.clean(x))
+        copies = self.clean(x.repeat(self.draws, 1, 1, 1))  # one draw after the other, each of all images
+        answers = [self.model(piece) for piece in copies.split(max(1, self.model.micro_batch))]
+        return torch.cat(answers).unflatten(0, (self.draws, len(x))).mean(0)
 
     def clean(self, x: Tensor) -> Tensor:
         """What the model gets to see of x, with the chosen backward pass."""
         seed = int(torch.randint(2**62, (1,), generator=self._seeds))
+        with torch.autocast(x.device.type, enabled=False):  # pixels stay pixels, whatever the model computes in
+            return self._clean(x, seed)
+
+    def _clean(self, x: Tensor, seed: int) -> Tensor:
+        climbing = self.backward != "none" and torch.is_grad_enabled() and x.requires_grad
+        if climbing and self.backward == "twin" and self.defense.differentiable:
+            return self.defense.surrogate(x, rng=_rng(seed, x))
         real = self.defense(x.detach(), rng=_rng(seed, x))
-        if self.backward == "none" or not (torch.is_grad_enabled() and x.requires_grad):
+        if not climbing:
             return real
         # The twin draws what the real one drew.
         path = x if self.backward == "identity" else self.defense.surrogate(x, rng=_rng(seed, x))

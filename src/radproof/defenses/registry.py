@@ -16,4 +16,5 @@ Lambda = Annotated[float, Field(gt=0, le=10, description="lambda: the price of t
 Gap = Annotated[
     float, Field(ge=1e-5, le=0.5, description="Stop at this duality gap, relative to the objective: a bound on error.")
 ]
+Votes = Annotated[int, Field(ge=1, le=1000, description="Random draws whose logits are averaged for an answer.")]
 Iterations = Annotated[int, Field(ge=1, le=100_000, description="Give up after so many iterations per image.")]

@@ -31,21 +31,21 @@ class Tvm:
     def __call__(self, x: Tensor, *, rng: Generator) -> Tensor:
         """(N, C, H, W) in [0, 1] -> the same, smoothed. Raises BadInput for what is no image."""
         require_images(x)
-        return _as_images(self.solve(x).u, x) if len(x) else x.detach().clone()
+        return as_images(self.solve(x).u, x) if len(x) else x.detach().clone()
 
     def solve(self, x: Tensor) -> Solution:
         """The planes behind images x, with the gap that each reached: for whoever wants to see the convergence."""
-        return rof(_planes(x.detach()), self.lam / 2, gap=self.gap, max_iterations=self.max_iterations)
+        return rof(planes(x.detach()), self.lam / 2, gap=self.gap, max_iterations=self.max_iterations)
 
     def surrogate(self, x: Tensor, *, rng: Generator) -> Tensor:
         """The same images with a gradient through the last iterations at the solution."""
         require_images(x.detach())
         if not len(x):
             return x.clone()
-        return _as_images(rof_twin(_planes(x), self.solve(x).dual, self.lam / 2, steps=self.unrolled), x)
+        return as_images(rof_twin(planes(x), self.solve(x).dual, self.lam / 2, steps=self.unrolled), x)
 
 
-def _planes(x: Tensor) -> Tensor:
+def planes(x: Tensor) -> Tensor:
     """(N, C, H, W) -> (N or 3N, H, W): one plane per channel, one per image where all channels are the same."""
     exact = x if x.element_size() >= 4 else x.float()
     if x.shape[1] == 1:
@@ -57,7 +57,8 @@ def _planes(x: Tensor) -> Tensor:
     return grey + (exact[:, 0] - grey).detach()
 
 
-def _as_images(planes: Tensor, x: Tensor) -> Tensor:
+def as_images(planes: Tensor, x: Tensor) -> Tensor:
+    """Planes in the order of `planes` -> images of x's shape and type, in [0, 1]."""
     n, channels, height, width = x.shape
     return planes.view(n, -1, height, width).expand(n, channels, -1, -1).clamp(0, 1).to(x.dtype).contiguous()
 

@@ -37,9 +37,12 @@ class ResizePad:
     def copy(self, i: int, x: Tensor, y: Tensor, rng: Generator) -> Tensor:
         """A coin, a size and a place for every image."""
         coin, share, down, right = torch.rand(4, len(x), generator=rng, device=x.device, dtype=x.dtype)
+        return torch.where((coin < self.chance).view(-1, 1, 1, 1), self.moved(x, share, down, right), x)
+
+    def moved(self, x: Tensor, share: Tensor, down: Tensor, right: Tensor) -> Tensor:
+        """x at a size and a place, each (N,) in [0, 1)."""
         rows, columns = self._maps(x.shape[2], share, down), self._maps(x.shape[3], share, right)
-        moved = rows.unsqueeze(1) @ x @ columns.mT.unsqueeze(1)
-        return torch.where((coin < self.chance).view(-1, 1, 1, 1), moved, x)
+        return rows.unsqueeze(1) @ x @ columns.mT.unsqueeze(1)
 
     def _maps(self, side: int, share: Tensor, place: Tensor) -> Tensor:
         """(N, side, side): what resizing, padding and resizing back make of one axis."""
