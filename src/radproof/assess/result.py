@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What came out of an assessment. `result.json` is this record; the report is drawn from it and rows.parquet alone."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field
 
+from radproof.assess.grades import Grade
 from radproof.core.records import Doubt, Estimate, Record
 
 SCHEMA_VERSION = 1
@@ -37,6 +39,7 @@ class Scores(Record):
     ece: Estimate
     missed_findings: Estimate | None  # share of images with disease read as Normal
     false_alarms: Estimate | None  # share of normal images read as disease
+    brier: Estimate | None = None  # squared distance from the truth: summed over classes, averaged over findings
     per_class: tuple[ClassScores, ...]
     confusion: tuple[tuple[int, ...], ...] | None  # rows: truth, columns: answer; None for sigmoid heads
 
@@ -70,10 +73,21 @@ class Cell(Record):
     confidence_drop: Estimate | None  # in the true class, in [0, 1]
     linf: Estimate | None  # stored, in [0, 1] pixel units; the largest allowed is eps
     l2: Estimate | None
-    ssim: Estimate | None
+    ssim: Estimate | None  # against the original; of clean cells: what the defence makes of the image
     psnr: Estimate | None  # decibels
     forwards: float  # per image
     backwards: float  # per image (gradients)
+
+
+class Gain(Record):
+    """What a contender changes against the bare model, paired image by image; both in [-1, 1]."""
+
+    defense: str
+    goal: str
+    eps: float
+    budget: str
+    robust: Estimate  # share still right under the worst attack, less the bare model's
+    clean: Estimate  # accuracy on clean images, less the bare model's
 
 
 class Network(Record):
@@ -222,6 +236,105 @@ class Picture(Record):
     files: dict[str, str]  # original, attacked, defended, difference, cam_before, cam_after -> path within the run
 
 
+class CertifiedAt(Record):
+    """One point of the curve of certified accuracy."""
+
+    radius: float  # L2, in [0, 1] pixel units
+    accuracy: Estimate  # answered rightly, and proved to stay so up to this radius; abstentions count as wrong
+
+
+class Certificate(Record):
+    """What randomised smoothing proved of one image."""
+
+    sample: str
+    truth: str
+    selected: str  # most frequent among the selection draws
+    hits: int  # estimation draws with that answer
+    p_low: float  # lower bound of its probability
+    answer: str | None  # the certified class; None: abstained
+    radius: float  # L2, in [0, 1] pixel units; 0 where it abstained
+    predicted: str | None  # what the smoothed network answers; None: abstained
+
+
+class Certified(Record):
+    """Randomised smoothing of one network."""
+
+    network: str  # "model", or a hardened network's name
+    sigma: float  # of the noise, in [0, 1] pixel units
+    n0: int  # draws that select a class
+    n: int  # draws that estimate its probability
+    alpha: float  # chance that one certificate is wrong
+    cap: float  # the largest radius that so many draws can prove
+    values: int  # pixel values of an image (of the largest)
+    images: int
+    plain: Estimate  # accuracy of the network itself, without noise
+    accuracy: Estimate  # of the smoothed network; abstentions count as wrong
+    abstained: Estimate  # share of images without a certificate
+    curve: tuple[CertifiedAt, ...]
+    average_radius: Estimate  # wrong and abstained images count 0
+    certificates: tuple[Certificate, ...]
+
+
+class GateVerdict(Record):
+    """One promise of the plan's `gate:`, judged at the bound of the figure's interval."""
+
+    sentence: str
+    metric: str  # robust_accuracy, attack_success, …, doubts, not_worse
+    verdict: Literal["passed", "failed", "not established"]
+    figure: Estimate | None
+    about: str  # the cell, detector or run that the figure is of
+    message: str  # one sentence with the figures, and with the doubt where one stands
+
+
+class CorruptionRow(Record):
+    """One graded corruption at one severity."""
+
+    corruption: str  # "rotation", "blur[motion]"
+    severity: int  # 1 to 5
+    accuracy: Estimate
+    ssim: Estimate | None
+
+
+class CorruptionSummary(Record):
+    """What one contender makes of the graded corruptions; every corruption counts alike, however many its grades."""
+
+    defense: str  # "none" or the contender
+    clean: Estimate  # share answered rightly without corruption
+    rows: tuple[CorruptionRow, ...]
+    accuracy: Estimate  # mean over the corruptions of their mean over severities
+    error: Estimate  # mean corruption error: one less the accuracy
+    kept: Estimate  # accuracy as a share of the clean one
+    relative_error: Estimate | None  # errors as a share of the reference's, mean over corruptions (mCE)
+    reference: str  # "none": the bare model; "" where there is none
+
+
+class Component(Record):
+    """One figure of a score."""
+
+    name: str  # of grades.BARS
+    at: str  # what it is of: "4/255", "clean images"
+    estimate: Estimate | None
+    bound: float | None  # the pessimistic end of the interval
+    grade: Grade | None
+    reason: str  # why there is no figure or no grade; "" otherwise
+
+
+class Score(Record):
+    """The vector of one contender, and a grade where enough of it was measured."""
+
+    contender: str  # "none" or the defence
+    components: tuple[Component, ...]
+    failed: tuple[str, ...]  # kinds of serious doubts that concern it
+    grade: Grade | None
+    reason: str  # what the grade rests on, or why there is none
+
+
+def serious(doubts: Sequence[Doubt], cell: Cell) -> tuple[Doubt, ...]:
+    """The serious doubts about a cell, about everything that its contender answered (defense:NAME), or about all."""
+    named = (cell.key, "all", f"defense:{cell.defense}")
+    return tuple(doubt for doubt in doubts if doubt.severity == "serious" and doubt.about in named)
+
+
 class Timing(Record):
     """Seconds: the one part of a result that differs between equal runs."""
 
@@ -251,10 +364,15 @@ class Result(Record):
     training: dict[str, Any] | None  # history per epoch, if the run trained the model
     audit: dict[str, Any]  # findings of the data audit
     cells: tuple[Cell, ...]
+    gains: tuple[Gain, ...] = ()
     smallest: Smallest | None
     transfer: Transfer | None = None
     spending: Spending | None = None
     survival: Survival | None = None
+    certified: Certified | None = None
+    gates: tuple[GateVerdict, ...] = ()
+    corruptions: tuple[CorruptionSummary, ...] = ()
+    score: tuple[Score, ...] = ()
     detection: tuple[Detection, ...]
     paired: tuple[PairedCheck, ...]
     shortcuts: tuple[Shortcut, ...]

@@ -53,13 +53,18 @@ def expected_calibration_error(confidence: ArrayLike, right: ArrayLike, bins: in
     return float(np.abs(shares.sum(axis=0)).sum() / claims.size)
 
 
-def brier(p: ArrayLike, y: ArrayLike, head: Head) -> float:
-    """Mean squared distance of probabilities (N, K) from the truth: summed over classes, averaged over findings."""
+def squared_distances(p: ArrayLike, y: ArrayLike, head: Head) -> Floats:
+    """(N,) squared distance of probabilities (N, K) from the truth: summed over classes, averaged over findings."""
     values = np.asarray(p, dtype=np.float64)
     if head == "softmax":
         truth = np.eye(values.shape[1])[np.asarray(y, dtype=np.int64)]
-        return float(((values - truth) ** 2).sum(axis=1).mean())
-    return float(((values - np.asarray(y, dtype=np.float64)) ** 2).mean())
+        return ((values - truth) ** 2).sum(axis=1)
+    return ((values - np.asarray(y, dtype=np.float64)) ** 2).mean(axis=1)
+
+
+def brier(p: ArrayLike, y: ArrayLike, head: Head) -> float:
+    """The Brier score: the mean of the squared distances."""
+    return float(squared_distances(p, y, head).mean())
 
 
 def fit_temperature(logits: ArrayLike, y: ArrayLike, head: Head) -> float:

@@ -16,7 +16,7 @@ from radproof.core.goals import normal_class
 from radproof.core.records import Estimate
 from radproof.core.types import Head
 from radproof.errors import BadInput, BadPlan
-from radproof.measure.calibration import gaps, losses, probabilities
+from radproof.measure.calibration import gaps, losses, probabilities, squared_distances
 from radproof.measure.intervals import Floats, Resampler, divide
 
 Bools = NDArray[np.bool_]
@@ -56,7 +56,7 @@ def describe(
     """All scores of logits (N, K) against the truth y, (N,) classes or (N, K) findings in {0, 1}.
 
     Keys: accuracy, balanced_accuracy, macro_precision, macro_recall, macro_f1, macro_auroc, loss, ece,
-    missed_findings, false_alarms, per_class (label, images, precision, recall, f1, auroc) and confusion.
+    missed_findings, false_alarms, brier, per_class (label, images, precision, recall, f1, auroc) and confusion.
     Raises BadInput where shapes disagree or a logit is not finite.
     """
     values, truth = _checked(logits, y, resampler, labels, head)
@@ -73,6 +73,7 @@ def describe(
         "ece": _calibration(resampler, p, right if head == "softmax" else isin, head),
         "missed_findings": missed,
         "false_alarms": false,
+        "brier": resampler.mean(squared_distances(p, truth, head), proportion=False),
         "per_class": tuple(_of_class(resampler, tables, p, isin, said, k, label) for k, label in enumerate(labels)),
         "confusion": _confusion(truth, answer, len(labels)) if head == "softmax" else None,
     }
