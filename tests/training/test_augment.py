@@ -1,10 +1,13 @@
 import pytest
 import torch
+from pydantic import ValidationError
 from skimage.exposure import adjust_gamma
 from skimage.transform import rotate
 
 from radproof.core.rng import generator
+from radproof.errors import BadInput
 from radproof.training.augment import augment, draw
+from radproof.training.augment_style import style_bank
 from radproof.training.recipe import AugmentRecipe
 
 X = torch.rand(4, 1, 33, 33, generator=torch.Generator().manual_seed(0))
@@ -84,3 +87,44 @@ def test_never_flipped_unless_asked():
     assert torch.allclose(augment(X[:1], draws, AugmentRecipe()), X[:1], atol=1e-4)
     flipped = augment(X[:1], draws, AugmentRecipe(**NOTHING, flip=True))
     assert torch.equal(flipped, X[:1].flip(3))
+
+
+def test_nothing_of_the_old_changes_where_looks_and_mixing_are_off():
+    draws = draw(4, generator(5))
+    bank = style_bank(X, AugmentRecipe(style=1), torch.device("cpu"))
+    assert torch.equal(augment(X, draws, AugmentRecipe(), bank), augment(X, draws, AugmentRecipe()))
+
+
+def test_looks_need_a_bank():
+    with pytest.raises(BadInput, match="bank"):
+        augment(X, draw(4, generator(0)), AugmentRecipe(style=0.5))
+
+
+def test_all_together_stay_images_whatever_the_batch():
+    recipe = AugmentRecipe(style=0.7, augmix=True, augmix_severity=10, augmix_width=2)
+    x, draws = X.expand(-1, 3, -1, -1), draw(4, generator(7))
+    bank = style_bank(x, recipe, torch.device("cpu"))
+    together = augment(x, draws, recipe, bank)
+    assert together.shape == x.shape
+    assert 0 <= together.min() <= together.max() <= 1
+    for row in range(4):
+        assert torch.equal(augment(x[row : row + 1], draws[row : row + 1], recipe, bank), together[row : row + 1])
+    assert torch.equal(together, augment(x, draws, recipe, style_bank(x, recipe, torch.device("cpu"))))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"style": 1.5},
+        {"style": -0.1},
+        {"style_strength": 0},
+        {"augmix_severity": 11},
+        {"augmix_severity": float("nan")},
+        {"augmix_width": 0},
+        {"augmix_width": 2.5},
+        {"jsd": True},
+    ],
+)
+def test_refuses(changes):
+    with pytest.raises(ValidationError):
+        AugmentRecipe(**changes)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random changes that a radiograph could have been taken with: position, distance, exposure. Training fold only.
+"""Random changes that a radiograph could have been taken with: scanner, position, exposure. Training fold only.
 
 torchvision's transforms do the work; their parameters are drawn here, from a generator that is an argument, because
 torchvision's own random transforms draw from the global one and could not be repeated image by image.
@@ -12,6 +12,9 @@ from torch import Generator, Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as T
 
+from radproof.core.rng import numpy_generator
+from radproof.training.augment_mix import augmix
+from radproof.training.augment_style import Bank
 from radproof.training.recipe import AugmentRecipe
 
 _DRAWS = 8  # turn, zoom, two shifts, brightness, contrast, gamma, flip
@@ -22,14 +25,26 @@ def draw(images: int, rng: Generator) -> Tensor:
     return torch.rand(images, _DRAWS, generator=rng) * 2 - 1
 
 
-def augment(images: Tensor, draws: Tensor, recipe: AugmentRecipe) -> Tensor:
-    """Change each image (N, C, H, W) in [0, 1] as its row of draws (N, 8) says; same shape, in [0, 1]."""
+def augment(images: Tensor, draws: Tensor, recipe: AugmentRecipe, bank: Bank | None = None) -> Tensor:
+    """Change each image (N, C, H, W) in [0, 1] as its row of draws (N, 8) says; same shape, in [0, 1].
+
+    The row also seeds the choice of looks and of AugMix's operations, so batch mates never matter. Looks come from
+    `bank` (see `style_bank`). Raises BadInput where the recipe asks for looks and there is no bank.
+    """
     if not recipe.enabled:
         return images
-    return torch.stack([_one(image, row, recipe) for image, row in zip(images, draws.tolist(), strict=True)])
+    return torch.stack([_one(image, row, recipe, bank) for image, row in zip(images, draws.tolist(), strict=True)])
 
 
-def _one(image: Tensor, row: list[float], recipe: AugmentRecipe) -> Tensor:
+def _one(image: Tensor, row: list[float], recipe: AugmentRecipe, bank: Bank | None) -> Tensor:
+    if recipe.style:
+        # The look comes first: the frame that a turn leaves black is no part of it.
+        image = Bank.require(bank)(image, row, recipe.style, recipe.style_strength)
+    image = _placed_and_exposed(image, row, recipe)
+    return augmix(image, numpy_generator("augmix", *row), recipe) if recipe.augmix else image
+
+
+def _placed_and_exposed(image: Tensor, row: list[float], recipe: AugmentRecipe) -> Tensor:
     turn, zoom, right, down, brightness, contrast, gamma, flip = row
     height, width = image.shape[1:]
     if recipe.flip and flip < 0:
