@@ -110,7 +110,7 @@ def _answered(
         reached=_reached(material, job, logits, rows) if job.goal else ~right,
         # Made on one model, so told of that one alone.
         reached_float=joined["reached_float"][order] if _is_own(job, defense) and "reached_float" in joined else None,
-        measures={name: joined[name][order] for name in MEASURES if name in joined},
+        measures=_measures(joined, job, defense, order),
         scores={n.removeprefix("score:"): joined[n][order] for n in joined if n.startswith("score:") and model_only},
         paired=joined["paired"][order] if "paired" in joined and model_only else None,
         files=tuple(joined["files"][order].tolist()),
@@ -124,6 +124,12 @@ def _answered(
         targets=_named(joined, "target:", order) if defense == "none" else {},
         treated=_named(joined, "treated:", order) if model_only else {},
     )
+
+
+def _measures(joined: Mapping[str, Any], job: Job, defense: str, order: NDArray[np.intp]) -> dict[str, Floats]:
+    """How an image differs from its original; of clean images, what the defence made of them."""
+    prefix = f"quality:{defense}:" if job.kind == "clean" else ""
+    return {name: joined[prefix + name][order] for name in MEASURES if prefix + name in joined}
 
 
 def _named(joined: Mapping[str, Any], prefix: str, order: NDArray[np.intp]) -> dict[str, Floats]:

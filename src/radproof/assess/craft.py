@@ -25,7 +25,7 @@ from radproof.core.goals import scope
 from radproof.core.types import Attack, Classifier
 from radproof.data.storage import Norm, quantise, read_png, to_unit_tensor, write_png
 from radproof.detectors.paired_check import paired_check
-from radproof.errors import BadData, BadPlan
+from radproof.errors import BadData, BadPlan, NoGradient
 from radproof.measure.cost import PeakMemory
 from radproof.measure.images import l2, linf, psnr, ssim
 
@@ -114,10 +114,13 @@ def _crafted(material: Material, job: Job, batch: int, rows: list[int], precisio
 def _attacked(material: Material, job: Job, batch: int, rows: list[int], meter: Metered, x: Tensor) -> Tensor:
     part = _recipe(material, job)
     attack = part.make(eps=job.eps, **material.aids.bindings(part.recipe.needs, rows))
-    if isinstance(attack, Learner):
-        attack = learned(material, job, attack, meter.model, meter.precision)
     goal = make_goal(job.goal, material.y[rows], material.manifest.labels, material.manifest.head)
-    return attack(meter, x, goal, rng=batch_generator(material, *job.identity(), batch))
+    try:
+        if isinstance(attack, Learner):
+            attack = learned(material, job, attack, meter.model, meter.precision)
+        return attack(meter, x, goal, rng=batch_generator(material, *job.identity(), batch))
+    except NoGradient:
+        return x.clone()  # there is nothing to climb; the probes find it, and it becomes a doubt
 
 
 def learned(material: Material, job: Job, attack: Learner, model: Classifier, precision: Precision) -> Attack:
@@ -228,6 +231,8 @@ def _scored(material: Material, job: Job, batch: int, made: Made) -> Arrays:
     if job.kind != "clean":
         for name, measure in {"linf": linf, "l2": l2, "ssim": ssim, "psnr": psnr}.items():
             arrays[name] = measure(made.stored, made.original).double().cpu().numpy()
+    if job.kind == "clean":
+        arrays |= _quality(material, made, batch)
     for name in _judges(material, job):
         defended = material.model if name == "none" else _defended(material, name, job, batch)
         arrays[f"logits:{name}"] = predict(defended, made.stored).numpy()
@@ -245,6 +250,17 @@ def _scored(material: Material, job: Job, batch: int, made: Made) -> Arrays:
             found = paired_check(made.original, made.stored, material.model)
             arrays["paired"] = torch.stack([found.flagged, found.flagged_without_label], dim=1).cpu().numpy()
     return arrays
+
+
+def _quality(material: Material, made: Made, batch: int) -> Arrays:
+    """What each defence makes of clean images, beside the originals."""
+    found: Arrays = {}
+    for name, contender in material.contenders.items():
+        if contender.defense is not None:
+            cleaned = contender.defense(made.stored, rng=batch_generator(material, "quality", name, batch))
+            for what, measure in {"ssim": ssim, "psnr": psnr}.items():
+                found[f"quality:{name}:{what}"] = measure(cleaned, made.stored).double().cpu().numpy()
+    return found
 
 
 def _judges(material: Material, job: Job) -> list[str]:

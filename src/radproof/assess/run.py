@@ -17,16 +17,20 @@ from radproof.assess import checks
 from radproof.assess.answers import Answered, attack_step, collect, table, worst_groups
 from radproof.assess.baselines import shortcuts
 from radproof.assess.context import by_view
+from radproof.assess.corruption import corruption_summaries
 from radproof.assess.craft import IMAGES, in_scope, passes_per_call, run_batch
 from radproof.assess.detection import detections, paired_checks
 from radproof.assess.doubts import Evidence, doubts
 from radproof.assess.estimate import estimate_cost
+from radproof.assess.gains import gains
 from radproof.assess.gallery import pictures
 from radproof.assess.jobs import Job, gradients, list_jobs
 from radproof.assess.material import Material, check_parts, fit_detectors, open_material
 from radproof.assess.plan import Plan
+from radproof.assess.probed import probed
 from radproof.assess.replay import Replay, read_replay
 from radproof.assess.result import Result, Timing
+from radproof.assess.score import Findings, scores
 from radproof.assess.spending import run_spending, spending
 from radproof.assess.summary import Measurer, cell_key
 from radproof.assess.survival import handlings, survival
@@ -199,7 +203,8 @@ def _result(
     space: Workspace, material: Material, found: list[Answered], measurer: Measurer, evidence: dict[str, Any]
 ) -> Result:
     plan, manifest, test = material.plan, material.manifest, material.test
-    cells = tuple(measurer.cell(a) for a in (*found, *worst_groups(found)))
+    worst = worst_groups(found)
+    cells = tuple(measurer.cell(a) for a in (*found, *worst))
     detected = detections(found, material, measurer)
     clean = next(a for a in found if a.job.kind == "clean" and a.defense == "none")
     baselines = evidence["baselines"]
@@ -213,11 +218,12 @@ def _result(
             shortcuts=baselines,
             audit=audited,
             halvings=max(a.halvings for a in found),
-            huge=checks.huge_accuracy(material, space, measurer),
             noise=checks.noise_accuracy(material, space, measurer),
             preflight=evidence["preflight"],
+            probed=probed(material, space, measurer),
         )
     )
+    spoilt = corruption_summaries(found, measurer)
     shape = tuple(material.images(material.batches[0][:1]).shape)
     return Result(
         name=plan.name,
@@ -235,10 +241,13 @@ def _result(
         training=material.training,
         audit=audited.model_dump(mode="json"),
         cells=cells,
+        gains=gains(found, worst, measurer),
         smallest=least,
         transfer=transfer(found, measurer),
         spending=spending(material, space, measurer),
         survival=survival(found, measurer, handlings(max(material.bits))) if plan.survival else None,
+        corruptions=spoilt,
+        score=scores(Findings(cells, least, detected, spoilt, why)),
         detection=detected,
         paired=paired_checks(found, measurer),
         shortcuts=baselines,
