@@ -9,7 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from radproof.defenses.checks import require_images
 from radproof.defenses.jpeg_twin import jpeg_twin
 from radproof.defenses.registry import Quality, Subsampling, defense
 
+_CODEC = ("JPEG",)
 _WORTH_THREADS = 4  # images; a pool costs more than it saves below
 
 
@@ -42,33 +42,50 @@ class Jpeg:
     def __call__(self, x: Tensor, *, rng: Generator) -> Tensor:
         """(N, C, H, W) in [0, 1] -> the same through the codec. Raises BadInput for what is no image."""
         require_images(x)
-        levels = (x.detach() * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        decoded = [torch.from_numpy(image) for image in _map(self._round_trip, list(levels))]
-        if not decoded:
-            return x.detach().clone()
-        return torch.stack(decoded).permute(0, 3, 1, 2).contiguous().to(x.device, x.dtype) / 255
+        exact = x.detach() if x.element_size() >= 4 else x.detach().float()
+        images = exact.cpu().numpy()
+        out = np.empty(images.shape, images.dtype)
+
+        def through(row: int) -> None:  # image by image: what lies between stays in the processor's cache
+            image = images[row]
+            scaled = image * image.dtype.type(255)
+            levels = np.rint(scaled, out=scaled).astype(np.uint8)
+            np.divide(self._round_trip(levels), image.dtype.type(255), out=out[row])
+
+        _for_each(through, len(x))
+        return torch.from_numpy(out).to(x.device, x.dtype)
 
     def surrogate(self, x: Tensor, *, rng: Generator) -> Tensor:
         """The codec in torch arithmetic, with a gradient; grey images within a level or so of the real one."""
         require_images(x.detach())
         return jpeg_twin(x, self.quality, self.subsampling)
 
-    def _round_trip(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _round_trip(self, levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(C, H, W) of grey levels through the codec."""
         stream = BytesIO()
-        grey = image.shape[2] == 1
-        options: dict[str, Any] = {} if grey else {"subsampling": self.subsampling}
-        Image.fromarray(image[..., 0] if grey else image).save(stream, "JPEG", quality=self.quality, **options)
-        with Image.open(stream, formats=["JPEG"]) as decoded:
-            return np.array(decoded).reshape(image.shape)
+        if len(levels) == 1:
+            Image.fromarray(levels[0]).save(stream, "JPEG", quality=self.quality)
+            return _decoded(stream, *levels.shape[1:])[None, ..., 0]
+        colour = Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)))
+        colour.save(stream, "JPEG", quality=self.quality, subsampling=self.subsampling)
+        return _decoded(stream, *levels.shape[1:]).transpose(2, 0, 1)
 
 
-def _map(work: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], images: list[Any]) -> list[NDArray[np.uint8]]:
-    """In order, over as many threads as torch may use: the codec leaves Python's lock."""
-    workers = min(len(images), torch.get_num_threads())
-    if workers < 2 or len(images) < _WORTH_THREADS:
-        return [work(image) for image in images]
+def _decoded(stream: BytesIO, height: int, width: int) -> NDArray[np.uint8]:
+    """(H, W, C); the bytes as they are, without another copy."""
+    pixels = Image.open(stream, formats=_CODEC).tobytes()
+    return np.frombuffer(pixels, np.uint8).reshape(height, width, -1)
+
+
+def _for_each(work: Callable[[int], None], count: int) -> None:
+    """All rows, over as many threads as torch may use: the codec leaves Python's lock."""
+    workers = min(count, torch.get_num_threads())
+    if workers < 2 or count < _WORTH_THREADS:
+        for row in range(count):
+            work(row)
+        return
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(work, images))
+        list(pool.map(work, range(count)))
 
 
 @defense(title="JPEG compression", paper="Dziugaite et al., 2016; Guo et al., ICLR 2018")
