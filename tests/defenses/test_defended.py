@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 import torch
 
+from radproof.core.rng import generator
 from radproof.defenses.compose import Composed
 from radproof.defenses.defended import Defended
+from radproof.defenses.random_resize_pad import RandomResizePad
 from radproof.errors import BadInput
 
 WEIGHTS = torch.tensor([[1.0, -2.0, 3.0, 0.5], [0.0, 1.0, 0.0, -1.0]])
@@ -95,6 +97,75 @@ def test_draws_are_averaged_fresh_each_call_and_repeatable():
 
 def test_a_deterministic_defence_is_drawn_once():
     assert Defended(Linear(), Steps(), eot=30).draws == 1
+
+
+@dataclass(frozen=True)
+class Counting(Linear):
+    """Remembers the sizes of its passes."""
+
+    passes: list[int] = field(default_factory=list)
+
+    def __call__(self, x):
+        self.passes.append(len(x))
+        return super().__call__(x)
+
+
+def test_all_draws_go_through_the_model_together_in_pieces_that_fit():
+    model = Counting()
+    defended = Defended(model, Noise(), eot=3)
+    assert defended.micro_batch == 2
+    x = X.expand(2, -1, -1, -1)
+    logits = defended(x)
+    assert model.passes == [6]
+    Defended(model, Noise(), eot=9)(x)
+    assert model.passes[1:] == [7, 7, 4]
+    again = Defended(model, Noise(), eot=3).clean(x.repeat(3, 1, 1, 1))
+    assert torch.allclose(logits, Linear()(again).view(3, 2, 2).mean(0))
+    assert Defended(model, Noise(), eot=30).micro_batch == 1
+
+
+def test_the_gradient_is_the_mean_over_draws():
+    @dataclass(frozen=True)
+    class Gain(Noise):
+        """Multiplies every image by a draw."""
+
+        def __call__(self, x, *, rng):
+            return x * torch.rand(len(x), 1, 1, 1, generator=rng)
+
+    one = Defended(Linear(), Gain(), backward="twin", seed=1, eot=4)
+    slope = gradient(one, X)
+    seed = torch.randint(2**62, (1,), generator=generator(1, "defended")).item()
+    gains = torch.rand(4, 1, 1, 1, generator=torch.Generator().manual_seed(seed))
+    assert torch.allclose(slope, gains.mean() * WEIGHTS[0])
+    assert not torch.allclose(gradient(one, X), slope)
+
+
+def test_a_defence_with_a_gradient_of_its_own_is_run_once():
+    runs = []
+
+    @dataclass(frozen=True)
+    class Watched(Noise):
+        def surrogate(self, x, *, rng):
+            runs.append("twin")
+            return Noise().surrogate(x, rng=rng)
+
+        def __call__(self, x, *, rng):
+            runs.append("real")
+            return Noise()(x, rng=rng)
+
+    gradient(Defended(Linear(), Watched(), backward="twin"), X)
+    assert runs == ["twin"]
+    gradient(Defended(Linear(), Watched(differentiable=False), backward="twin"), X)
+    assert runs == ["twin", "real", "twin"]
+
+
+def test_pixels_are_cleaned_in_full_precision_under_autocast():
+    x = torch.rand(2, 1, 24, 24, generator=generator(1), requires_grad=True)
+    plain = Defended(Linear(), RandomResizePad(), backward="twin", seed=1).clean(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        short = Defended(Linear(), RandomResizePad(), backward="twin", seed=1).clean(x)
+    assert short.dtype == torch.float32
+    assert torch.equal(plain, short)
 
 
 def test_the_twin_draws_what_the_real_one_drew():

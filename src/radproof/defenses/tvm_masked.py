@@ -26,7 +26,7 @@ Drop = Annotated[float, Field(ge=0, le=0.95, description="Probability that a pix
 class TvmMasked:
     """min Σ m (u − f)² + lambda TV(u), m a fresh draw for each image, solved to a relative duality gap.
 
-    Channels share the mask; three equal channels are solved once. Costs about ten times `tvm`.
+    Channels share the mask; three equal channels are solved once. Costs about five times `tvm`.
     """
 
     lam: Lambda = 0.03

@@ -20,6 +20,11 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
     Differentiable. Where a side is under 11 pixels, the window is the largest odd one that fits.
     """
+    return ssim_map(a, b).flatten(1).mean(1)
+
+
+def ssim_map(a: Tensor, b: Tensor) -> Tensor:
+    """Structural similarity (N, C, H - w + 1, W - w + 1) around every pixel whose window, w wide, lies inside."""
     _same(a, b)
     window = _window(min(_WINDOW, *a.shape[-2:]), a)
 
@@ -35,7 +40,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     covariance = local(a * b) - mean_a * mean_b
     luminance = (2 * mean_a * mean_b + _K1**2) / (mean_a**2 + mean_b**2 + _K1**2)
     structure = (2 * covariance + _K2**2) / (variances + _K2**2)
-    return (luminance * structure).reshape(len(a), -1).mean(1)
+    return (luminance * structure).view(len(a), -1, *luminance.shape[-2:])
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
