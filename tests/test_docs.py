@@ -22,6 +22,7 @@ from radproof.attacks.metered import Metered
 from radproof.core.goals import GOALS, Misclassify
 from radproof.core.params import show_fraction
 from radproof.core.registry import Registry
+from radproof.training.denoiser_recipe import DenoiserRecipe
 from radproof.training.recipe import AugmentRecipe, TrainingRecipe
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +38,7 @@ SECTIONS = {
     "`model.train.augment`": AugmentRecipe,
     "`surrogates`": SurrogatePlan,
     "`hardened`": HardenedPlan,
+    "`hardened.denoiser`": DenoiserRecipe,
     "`spending`": SpendingPlan,
     "`smallest`": SmallestPlan,
 }

@@ -12,6 +12,7 @@ from radproof.assess.parts import Settled
 from radproof.core.types import Backward, Classifier, Defense
 from radproof.defenses.compose import Composed
 from radproof.defenses.defended import Defended
+from radproof.defenses.denoiser import Denoiser
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,17 @@ class Contender:
         return Defended(self.network, self.defense, backward=backward, seed=seed, eot=eot)
 
 
-def in_front(parts: Mapping[str, Settled[Defense]]) -> tuple[Defense | None, tuple[Mapping[str, Any], ...]]:
-    """Input transformations in order as one defence, and how a chain tells of them."""
+Front = tuple[Defense | None, tuple[Mapping[str, Any], ...]]
+
+
+def in_front(parts: Mapping[str, Settled[Defense]], denoiser: Denoiser | None = None) -> Front:
+    """Input transformations in order, a trained denoiser last, as one defence, and how a chain tells of them."""
     made = tuple(part.make() for part in parts.values())
     steps = tuple({"step": "defense", "name": p.recipe.name, "params": p.params} for p in parts.values())
+    if denoiser is not None:
+        made = (*made, denoiser)
+        steps = (
+            *steps,
+            {"step": "defense", "name": "denoiser", "params": {"fingerprint": denoiser.card.weights_sha256}},
+        )
     return (made[0] if len(made) == 1 else Composed(made) if made else None), steps

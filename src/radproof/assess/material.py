@@ -1,29 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an assessment works on, opened once: images, models, defences, fitted detectors and what attacks need."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from radproof.assess.aids import Aids, check_builds, gather
-from radproof.assess.contenders import Contender, in_front
+from radproof.assess.contenders import Contender, Front, in_front
 from radproof.assess.jobs import Parts
 from radproof.assess.networks import Opener, Surrogate
 from radproof.assess.parts import settle_all
 from radproof.assess.plan import Plan
 from radproof.assess.replay import Replay
 from radproof.assess.sections import DataPlan
+from radproof.assess.severities import spread
 from radproof.attacks import attack, corruption
 from radproof.attacks.memory import fitting_micro_batch
 from radproof.core.goals import goal as make_goal
 from radproof.core.goals import scope
 from radproof.core.progress import Progress
 from radproof.core.rng import generator
-from radproof.core.types import Attack, Classifier, Defense, FittedDetector
+from radproof.core.types import Attack, Classifier, FittedDetector
 from radproof.data.load import grids, load_batch, partition
 from radproof.data.manifest import Manifest
 from radproof.data.sources import open_data
@@ -88,7 +88,7 @@ def check_parts(plan: Plan) -> Parts:
     return Parts(
         attacks=settle_all(plan.attacks, attack, plan.preset),
         adaptive=settle_all(plan.adaptive, attack, plan.preset) if plan.defenses or plan.hardened else {},
-        corruptions=settle_all(plan.corruptions, corruption, plan.preset),
+        corruptions=settle_all(spread(plan.corruptions), corruption, plan.preset),
         defenses=settle_all(plan.defenses, defense, plan.preset),
         behind={name: settle_all(wanted.behind, defense, plan.preset) for name, wanted in plan.hardened.items()},
         detectors=settle_all(plan.detectors, detector, plan.preset),
@@ -132,6 +132,11 @@ def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, pr
     surrogates = opener.surrogates(plan.surrogates)
     model = opener.model(plan.model)
     hardened = opener.hardened(plan.hardened, model)
+    denoisers = {
+        name: opener.denoiser(name, wanted.denoiser, hardened[name])
+        for name, wanted in plan.hardened.items()
+        if wanted.denoiser is not None
+    }
     own = Surrogate(model.network, model.card.architecture, model.network.fingerprint())
     material = Material(
         plan=plan,
@@ -149,7 +154,10 @@ def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, pr
         surrogates=surrogates,
         contenders={
             **{label: _contender(own, front) for label, front in in_front_of_model.items()},
-            **{name: _contender(other, in_front(parts.behind[name])) for name, other in hardened.items()},
+            **{
+                name: _contender(other, in_front(parts.behind[name], denoisers.get(name)))
+                for name, other in hardened.items()
+            },
         },
         training=model.training,
     )
@@ -206,7 +214,7 @@ def _chosen(plan: Plan, manifest: Manifest) -> Manifest:
     return test if plan.data.images is None else take(test, plan.data.images, seed=plan.data.seed)
 
 
-def _contender(network: Surrogate, front: tuple[Defense | None, tuple[Mapping[str, Any], ...]]) -> Contender:
+def _contender(network: Surrogate, front: Front) -> Contender:
     return Contender(network.classifier, network.fingerprint, network.architecture, *front)
 
 

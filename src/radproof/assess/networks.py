@@ -15,10 +15,13 @@ from radproof.core.records import digest
 from radproof.core.types import Classifier
 from radproof.data.load import load_images
 from radproof.data.manifest import Manifest
+from radproof.defenses.denoiser import Denoiser
 from radproof.errors import BadModel
 from radproof.models.average import Averaged
 from radproof.models.card import ModelCard, load_model
 from radproof.models.classifier import ImageClassifier
+from radproof.training.denoiser import train_denoiser
+from radproof.training.denoiser_recipe import DenoiserRecipe
 from radproof.training.loop import train
 from radproof.training.recipe import TrainingRecipe
 
@@ -86,6 +89,19 @@ class Opener:
                 found[name] = Surrogate(opened.network, opened.card.architecture, opened.network.fingerprint())
         return {name: found[name] for name in plans}
 
+    def denoiser(self, name: str, recipe: DenoiserRecipe, network: Surrogate) -> Denoiser:
+        """A denoiser trained in front of a network that stays as it is."""
+        return train_denoiser(
+            network.classifier,
+            self._fold("train")[0],
+            self._fold("validation")[0],
+            recipe=recipe,
+            device=self.device,
+            folder=self.root / "hardened" / name / "denoiser",
+            progress=self.progress,
+            fingerprint=network.fingerprint,
+        )
+
     def _single(
         self,
         path: str | None,
@@ -111,7 +127,8 @@ class Opener:
             folder=folder,
             progress=self.progress,
             facts=training_facts(self.manifest),
-            **{key: given for key, given in (("start", start), ("teacher", teacher)) if given is not None},
+            start=start,
+            teacher=teacher,
         )
         history = [epoch.model_dump(mode="json") for epoch in trained.history]
         return Opened(trained.model, trained.card, {"history": history})

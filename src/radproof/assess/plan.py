@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from radproof.assess.gate_sentence import anchor_gate, check_gates
 from radproof.assess.sections import (
     CertifyPlan,
     DataPlan,
@@ -61,6 +62,7 @@ class Plan(Record):
     bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 2000
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     gallery: Annotated[int, Field(ge=0, le=24)] = 6
+    gate: tuple[str, ...] = ()  # sentences that the finished run must keep
 
     @field_validator("budgets")
     @classmethod
@@ -91,7 +93,7 @@ class Plan(Record):
                     raise ValueError(
                         f"hardened {name} refers to {other!r}{nearest(other, before)}; name one that stands before it"
                     )
-                if other in self.hardened and self.hardened[other].behind:
+                if other in self.hardened and self.hardened[other].fronted:
                     raise ValueError(
                         f"hardened {name} refers to {other}, which stands behind a defence; name its network"
                     )
@@ -99,9 +101,22 @@ class Plan(Record):
         for name in self.spending.made_on if self.spending else ():
             if name not in ("model", *self.surrogates):
                 raise ValueError(f"spending is to be made on {name!r}{nearest(name, ['model', *self.surrogates])}")
-        if self.certify and self.certify.network not in ("model", *self.hardened):
-            known = ["model", *self.hardened]
-            raise ValueError(f"certify: there is no network {self.certify.network!r}{nearest(self.certify.network, known)}")
+        smoothed = self.certify.network if self.certify else "model"
+        if smoothed not in ("model", *self.hardened):
+            known = nearest(smoothed, ["model", *self.hardened])
+            raise ValueError(f"certify is to smooth {smoothed!r}{known}")
+        return self
+
+    @model_validator(mode="after")
+    def _gates(self) -> "Plan":
+        check_gates(
+            self.gate,
+            budgets=self.budgets,
+            goals=self.goals,
+            attacks=[part.name for part in (*self.attacks, *self.adaptive)],
+            contenders=[*(part.name for part in self.defenses), *self.hardened],
+            detectors=[part.name for part in self.detectors],
+        )
         return self
 
     @property
@@ -160,6 +175,7 @@ def _anchored(plan: Plan, base: Path) -> Plan:
         update={
             "attacks": tuple(anchored(part) for part in plan.attacks),
             "adaptive": tuple(anchored(part) for part in plan.adaptive),
+            "gate": tuple(anchor_gate(sentence, base) for sentence in plan.gate),
             "data": plan.data.model_copy(
                 update={"path": absolute(plan.data.path), "patients": absolute(plan.data.patients)}
             ),

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from radproof.core.params import Epsilon, Unit
 from radproof.core.records import Record
+from radproof.training.denoiser_recipe import DenoiserRecipe
 from radproof.training.recipe import TrainingRecipe
 
 
@@ -107,6 +108,7 @@ class HardenedPlan(Record):
     start: str | None = None  # whose weights the training begins with
     teacher: str | None = None  # whose answers the training learns
     behind: tuple[PartSpec, ...] = ()  # input transformations in front of the network, in order
+    denoiser: DenoiserRecipe | None = None  # trained for the network, between it and the transformations
 
     @model_validator(mode="after")
     def _one(self) -> "HardenedPlan":
@@ -119,9 +121,16 @@ class HardenedPlan(Record):
             raise ValueError("an ensemble is of two or more networks by name")
         if self.train is None and (self.start or self.teacher):
             raise ValueError("start: and teacher: go with train: (a recipe)")
-        if self.like and not self.behind:
-            raise ValueError(f"like: {self.like} alone is that network again; put something in front of it (behind:)")
+        if self.like and not self.fronted:
+            raise ValueError(
+                f"like: {self.like} alone is that network again; put something in front of it (behind:, denoiser:)"
+            )
         return self
+
+    @property
+    def fronted(self) -> bool:
+        """Whether something stands in front of the network."""
+        return bool(self.behind) or self.denoiser is not None
 
     @property
     def names(self) -> tuple[str, ...]:
