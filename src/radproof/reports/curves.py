@@ -21,7 +21,15 @@ def write_curves(folder: Path) -> Path:
         figure = Figure(figsize=(9, 3.2), layout="constrained")
         left, right = figure.subplots(1, 2)
         for axes, title, lines in (
-            (left, "Loss", {"training": "train_loss", "validation": "validation_loss"}),
+            (
+                left,
+                "Loss",
+                {
+                    "training": "train_loss",
+                    "validation": "validation_loss",
+                    "attacked validation": "validation_robust_loss",
+                },
+            ),
             (
                 right,
                 "Accuracy and AUROC",
@@ -29,11 +37,14 @@ def write_curves(folder: Path) -> Path:
                     "training accuracy": "train_accuracy",
                     "validation accuracy": "validation_accuracy",
                     "validation AUROC": "validation_auroc",
+                    "attacked validation accuracy": "validation_robust_accuracy",
                 },
             ),
         ):
-            for (name, key), style in zip(lines.items(), ("-", "--", ":"), strict=False):
-                axes.plot(at, [epoch[key] for epoch in epochs], style, marker=".", label=name)
+            for (name, key), style in zip(lines.items(), ("-", "--", ":", "-."), strict=False):
+                values = [epoch.get(key) for epoch in epochs]
+                if any(value is not None for value in values):
+                    axes.plot(at, values, style, marker=".", label=name)
             axes.set(title=title, xlabel="epoch")
             axes.grid(alpha=0.3)
             axes.legend(frameon=False)

@@ -11,6 +11,7 @@ from radproof.core.rng import generator, normal_like
 from radproof.models.classifier import ImageClassifier
 from radproof.training.arithmetic import Arithmetic
 from radproof.training.augment import augment
+from radproof.training.augment_style import style_bank
 from radproof.training.balance import steps_in
 from radproof.training.epochs import Stage, make_optimiser
 from radproof.training.folds import Fold
@@ -59,6 +60,7 @@ def fine_tuning_stage(task: Task, model: ImageClassifier) -> Stage:
     recipe, device = task.recipe, task.arithmetic.device
     layers = unfreeze(model, recipe.unfreeze)
     layers.keep_up(steps_in(len(task.train), recipe.batch))
+    bank = style_bank(task.train.images, recipe.augment, device)
     validation = noisy(task.validation, recipe.noise, recipe.seed)
     if layers.frozen and not (recipe.weights or recipe.pretrained or "start" in task.before):
         task.progress.note(
@@ -70,7 +72,7 @@ def fine_tuning_stage(task: Task, model: ImageClassifier) -> Stage:
         return model.top(_features(model, images, task.arithmetic))
 
     def lesson(batch: Batch) -> Lesson:
-        images = augment(task.train.images[batch.rows].to(device), batch.draws, recipe.augment)
+        images = augment(task.train.images[batch.rows].to(device), batch.draws, recipe.augment, bank)
         return teach(task, answer, images, task.train.targets[batch.rows].to(device), batch)
 
     def rate(losses: Sequence[float], done: int, steps: int) -> float:
