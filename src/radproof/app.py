@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The use cases as functions: what the command line does, a script can do."""
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,14 +12,21 @@ import torch
 
 from radproof.assess import run as assessment
 from radproof.assess.baselines import shortcuts
+from radproof.assess.compare import Comparison
+from radproof.assess.compare import compare as compare_runs
+from radproof.assess.finished import Finished, open_run
+from radproof.assess.gate import check_known, judge, require_runs
+from radproof.assess.gate_sentence import anchor_gate
 from radproof.assess.material import FITTED, one_grid, open_manifest
 from radproof.assess.networks import training_facts
 from radproof.assess.parts import settle_all
-from radproof.assess.plan import Plan, checked
-from radproof.assess.result import Result, Shortcut
+from radproof.assess.plan import Plan, checked, read_plan
+from radproof.assess.result import Certified, GateVerdict, Result, Shortcut
 from radproof.assess.sections import DataPlan, Part
+from radproof.assess.tune import Tuned, read_search, tuned
 from radproof.core.device import resolve
-from radproof.core.files import sha256_file
+from radproof.core.files import sha256_file, write_text
+from radproof.core.params import fraction, show_fraction
 from radproof.core.progress import SILENT, Progress
 from radproof.core.rng import generator
 from radproof.data.audit import Audit
@@ -30,16 +38,25 @@ from radproof.data.subsets import take
 from radproof.defenses import defense
 from radproof.detectors import detector
 from radproof.detectors.calibrate import calibrate
-from radproof.errors import BadData, BadInput, UnknownName
+from radproof.errors import BadData, BadInput, BadPlan, UnknownName
 from radproof.measure.intervals import Resampler
 from radproof.models.card import ModelCard, load_model
+from radproof.reports.comparison import markdown as comparison_page
 from radproof.reports.curves import write_curves
 from radproof.reports.html import write_report
+from radproof.reports.junit import NAME as JUNIT
+from radproof.reports.junit import write_junit
+from radproof.reports.markdown import NAME as SUMMARY
+from radproof.reports.markdown import write_markdown
 from radproof.reports.pdf import require_pdf, write_pdf
+from radproof.reports.sarif import NAME as SARIF
+from radproof.reports.sarif import write_sarif
+from radproof.reports.tuning import front_svg, tuning_markdown
 from radproof.training.loop import train as train_model
 from radproof.training.recipe import TrainingRecipe
 
 BATCH = 16
+CERTIFICATES = "certificates.json"
 
 
 def kind_of(path: Path) -> str:
@@ -66,14 +83,65 @@ def assess(
     overwrite: bool = False,
     replay: Path | None = None,
     pdf: bool = False,
+    plan_file: Path | None = None,
     progress: Progress = SILENT,
 ) -> Result:
-    """Run a plan and draw its report; see assess.run.assess."""
+    """Run a plan and draw its report; see assess.run.assess.
+
+    Where the plan has a gate, the result holds its verdicts and the run's folder gate.junit.xml, gate.sarif (which
+    points to `plan_file`) and summary.md.
+    """
     if pdf:
         require_pdf()
+    require_runs(plan.gate)
     result = assessment.assess(plan, out, overwrite=overwrite, replay=replay, progress=progress)
+    if plan.gate:
+        result = result.model_copy(update={"gates": judge(Finished(out, result), plan.gate)})
+        write_text(out / assessment.RESULT, result.model_dump_json(indent=1))
     report(out, pdf=pdf)
+    if plan.gate:
+        write_junit(out / JUNIT, result, result.gates)
+        write_sarif(out / SARIF, result, result.gates, plan_file)
+        write_markdown(out / SUMMARY, result, result.gates)
     return result
+
+
+def gate(
+    run: Path,
+    require: Sequence[str] = (),
+    *,
+    plan: Path | None = None,
+    junit: Path | None = None,
+    sarif: Path | None = None,
+    markdown: Path | None = None,
+) -> tuple[GateVerdict, ...]:
+    """Judge a finished run by these promises, or a plan's, else by its own plan's; write reports where asked.
+
+    The run itself stays as it is. Raises BadPlan for a sentence that is no gate or about what the run does not have.
+    """
+    finished = open_run(run)
+    told = tuple(anchor_gate(sentence, Path.cwd()) for sentence in require) or (read_plan(plan).gate if plan else ())
+    check_known(finished.result, told)
+    sentences = told or tuple(finished.result.plan.get("gate", ()))
+    if not sentences:
+        raise BadInput(f"{plan or run} promises nothing: its plan has no gate; give --require 'clean_accuracy >= 0.8'")
+    require_runs(sentences)
+    verdicts = judge(finished, sentences)
+    if junit:
+        write_junit(junit, finished.result, verdicts)
+    if sarif:
+        write_sarif(sarif, finished.result, verdicts, plan)
+    if markdown:
+        write_markdown(markdown, finished.result, verdicts)
+    return verdicts
+
+
+def compare(a: Path, b: Path | None = None, *, markdown: Path | None = None) -> Comparison:
+    """Compare two finished runs on the same images, or the defences of one with none; see assess.compare."""
+    found = compare_runs(open_run(a), open_run(b) if b else None)
+    if markdown:
+        write_text(markdown, comparison_page(found))
+    return found
 
 
 def attack(plan: Plan, out: Path, *, overwrite: bool = False, progress: Progress = SILENT) -> Manifest:
@@ -81,6 +149,15 @@ def attack(plan: Plan, out: Path, *, overwrite: bool = False, progress: Progress
     unscored = {"defenses": (), "hardened": {}, "detectors": (), "smallest": None, "spending": None, "survival": False}
     bare = plan.model_copy(update=unscored)
     return assessment.craft_only(bare, out, overwrite=overwrite, progress=progress)
+
+
+def certify(plan: Plan, out: Path, *, overwrite: bool = False, progress: Progress = SILENT) -> Certified:
+    """Do the plan's certify section alone; the certificates are left in `out`/certificates.json."""
+    found = assessment.certify_only(plan, out, overwrite=overwrite, progress=progress)
+    if found is None:
+        raise BadInput("the plan certifies nothing; give it a section certify:")
+    write_text(out / CERTIFICATES, found.model_dump_json(indent=1))
+    return found
 
 
 def defend(source: Path, defenses: Sequence[str], out: Path, *, seed: int = 0, progress: Progress = SILENT) -> Manifest:
@@ -168,9 +245,21 @@ def detect(
 
 
 def train(
-    manifest: Manifest, recipe: TrainingRecipe, out: Path, *, device: str = "auto", progress: Progress = SILENT
+    manifest: Manifest,
+    recipe: TrainingRecipe,
+    out: Path,
+    *,
+    start: Path | None = None,
+    teacher: Path | None = None,
+    device: str = "auto",
+    progress: Progress = SILENT,
 ) -> ModelCard:
-    """Train on the training fold, choose and calibrate on the validation fold; the model's folder is `out`."""
+    """Train on the training fold, choose and calibrate on the validation fold; the model's folder is `out`.
+
+    `start` is the folder of a model whose weights to begin from, `teacher` of one whose answers to learn.
+    """
+    where = resolve(device)
+    begun, taught = (load_model(folder, where)[0] if folder else None for folder in (start, teacher))
     folds = {name: manifest.fold(name) for name in ("train", "validation")}
     loaded = {name: list(load_images(fold.samples, fold.root).images) for name, fold in folds.items()}
     trained = train_model(
@@ -181,13 +270,43 @@ def train(
         torch.as_tensor(folds["validation"].targets()),
         labels=manifest.labels,
         head=manifest.head,
-        device=resolve(device),
+        device=where,
         folder=out,
         progress=progress,
         facts=training_facts(manifest),
+        start=begun,
+        teacher=taught,
     )
     write_curves(out)
     return trained.card
+
+
+def tune(
+    search: Path,
+    out: Path | None = None,
+    *,
+    eps: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> tuple[Path, Tuned]:
+    """Try every candidate of a search file on validation patients; the run's folder, with tuning.md, front.svg, report.
+
+    `eps` is the budget to choose at, the plan's largest by default. Raises BadPlan for a budget that is not the plan's.
+    """
+    plan, wanted, told = read_search(search)
+    chosen = plan.budgets[-1]
+    if eps is not None:
+        asked = fraction(eps)
+        near = [budget for budget in plan.budgets if isinstance(asked, float) and math.isclose(budget, asked)]
+        if not near:
+            raise BadPlan(f"the plan has no budget {eps}; it has {', '.join(map(show_fraction, plan.budgets))}")
+        chosen = near[0]
+    folder = out or Path("runs") / plan.name
+    found = tuned(assess(plan, folder, overwrite=overwrite, progress=progress), wanted, told, chosen)
+    write_text(folder / "front.svg", front_svg(found))
+    write_text(folder / "tuning.md", tuning_markdown(found))
+    write_text(folder / "tuning.json", found.model_dump_json(indent=1))
+    return folder, found
 
 
 def audit(manifest: Manifest, *, progress: Progress = SILENT) -> tuple[Audit, tuple[Shortcut, ...]]:

@@ -186,8 +186,13 @@ def fit_detectors(material: Material, progress: Progress) -> None:
     settled = material.parts.detectors
     if not settled:
         return
-    fitted_on = take(material.manifest.fold("train"), FITTED, seed=plan.seed)
-    calibration = material.manifest.fold("validation")
+    train = material.manifest.fold("train")
+    fitted_on = take(train, FITTED, seed=plan.seed)
+    if plan.data.fold == "validation":  # then others must set the threshold
+        used = {sample.id for sample in fitted_on.samples}
+        calibration = train.only(sample for sample in train.samples if sample.id not in used)
+    else:
+        calibration = material.manifest.fold("validation")
     one_grid(fitted_on, calibration, material.test)
     progress.start("detectors", len(settled) * (len(fitted_on) + len(calibration)))
     for label, part in settled.items():
@@ -210,7 +215,7 @@ def one_grid(*manifests: Manifest) -> None:
 
 
 def _chosen(plan: Plan, manifest: Manifest) -> Manifest:
-    test = manifest.fold("test")
+    test = manifest.fold(plan.data.fold)
     return test if plan.data.images is None else take(test, plan.data.images, seed=plan.data.seed)
 
 

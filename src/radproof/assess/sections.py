@@ -51,7 +51,8 @@ class DataPlan(Record):
     count: Annotated[int, Field(ge=1)] | None = None  # phantoms to draw
     seed: int = 0  # of the split and of phantoms
     balance: tuple[Literal["class", "view"], ...] = ()
-    images: Annotated[int, Field(ge=1)] | None = None  # test images to assess; None takes all
+    fold: Literal["test", "validation"] = "test"  # the patients to assess; validation is for choosing parameters
+    images: Annotated[int, Field(ge=1)] | None = None  # of them, images to assess; None takes all
 
 
 class ModelPlan(Record):

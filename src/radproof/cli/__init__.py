@@ -8,7 +8,7 @@ import traceback
 import typer
 
 from radproof import __version__
-from radproof.cli import assessing, datasets, training
+from radproof.cli import assessing, certifying, datasets, gating, training, tuning
 from radproof.errors import RadproofError
 
 app = typer.Typer(
@@ -36,7 +36,10 @@ def root(
 
 
 assessing.add_to(app)
+certifying.add_to(app)
+gating.add_to(app)
 training.add_to(app)
+tuning.add_to(app)
 app.add_typer(datasets.app, name="data")
 
 
