@@ -16,13 +16,22 @@ from typer.main import get_command
 
 from radproof import __version__
 from radproof.assess.plan import Plan, make_plan
-from radproof.assess.sections import DataPlan, HardenedPlan, ModelPlan, SmallestPlan, SpendingPlan, SurrogatePlan
+from radproof.assess.sections import (
+    CertifyPlan,
+    DataPlan,
+    HardenedPlan,
+    ModelPlan,
+    SmallestPlan,
+    SpendingPlan,
+    SurrogatePlan,
+)
 from radproof.attacks import registry
 from radproof.attacks.metered import Metered
 from radproof.core.goals import GOALS, Misclassify
 from radproof.core.params import show_fraction
 from radproof.core.registry import Registry
 from radproof.training.denoiser_recipe import DenoiserRecipe
+from radproof.training.hardening import AdversarialRecipe, DistillRecipe
 from radproof.training.recipe import AugmentRecipe, TrainingRecipe
 
 ROOT = Path(__file__).parents[1]
@@ -36,10 +45,13 @@ SECTIONS = {
     "`model`": ModelPlan,
     "`model.train`": TrainingRecipe,
     "`model.train.augment`": AugmentRecipe,
+    "`model.train.adversarial`": AdversarialRecipe,
+    "`model.train.distill`": DistillRecipe,
     "`surrogates`": SurrogatePlan,
     "`hardened`": HardenedPlan,
     "`hardened.denoiser`": DenoiserRecipe,
     "`spending`": SpendingPlan,
+    "`certify`": CertifyPlan,
     "`smallest`": SmallestPlan,
 }
 
@@ -88,7 +100,7 @@ def said(field: Any) -> str:
     if isinstance(default, tuple):
         return f"[{', '.join(map(str, default))}]"
     if isinstance(default, float):
-        return show_fraction(default) if default in (1 / 255, 16 / 255) else f"{default:g}"
+        return show_fraction(default) if default in (1 / 255, 2 / 255, 16 / 255) else f"{default:g}"
     return str(default) or "empty"
 
 

@@ -20,6 +20,8 @@ def train(
     recipe: Annotated[Path | None, typer.Option(help="A recipe in YAML; options below override it.")] = None,
     architecture: Annotated[str | None, typer.Option(help="densenet121, resnet50, any timm CNN, or cxrnet.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Pretrained backbone weights (safetensors).")] = None,
+    start: Annotated[Path | None, typer.Option(help="A model's folder, whose weights to begin from.")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="A model's folder, whose answers to learn (distill:).")] = None,
     input_size: Annotated[int | None, typer.Option(help="Side of the square that the network sees.")] = None,
     head_epochs: Annotated[int | None, typer.Option(help="Epochs of the head on a frozen backbone.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of fine-tuning.")] = None,
@@ -62,7 +64,7 @@ def train(
             split=split,
             seed=seed or 0,
         )
-        card = app.train(manifest, settled, out, device=device, progress=bars)
+        card = app.train(manifest, settled, out, start=start, teacher=teacher, device=device, progress=bars)
     if as_json:
         print_json(card.model_dump(mode="json"))
     else:
