@@ -2,6 +2,7 @@
 
 import json
 
+import jsonschema
 import pytest
 
 from radproof import __version__
@@ -29,7 +30,6 @@ def log(result):
 
 
 def test_it_is_valid_by_the_schema_of_the_standard(shared, result, tmp_path):
-    jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads((shared / "standards" / "sarif-schema-2.1.0.json").read_text(encoding="utf-8"))
     plan = tmp_path / "plan.yaml"
     plan.write_text(f"gate:\n  - {SENTENCE}\n")
