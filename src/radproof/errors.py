@@ -7,6 +7,7 @@ RadproofError            3    500   something inside went wrong
 │   ├── BadImage         2    422   a file is not a readable image within the limits
 │   ├── BadData          2    422   a data set cannot be used as asked
 │   ├── BadModel         2    422   a model or its card cannot be used
+│   │   └── NoGradient   2    422   an attack climbs a gradient, and the model's answer has none
 │   └── BadPlan          2    422   a plan asks for something impossible
 ├── GateFailed           1    409   the work was done and the answer is "no"
 ├── StorageFull          2    507   the disk is full; nothing half-written is left
@@ -46,6 +47,10 @@ class BadData(BadInput):
 
 class BadModel(BadInput):
     """A model or its card cannot be used."""
+
+
+class NoGradient(BadModel):
+    """An attack climbs a gradient, and the model's answer has none."""
 
 
 class BadPlan(BadInput):

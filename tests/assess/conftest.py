@@ -1,13 +1,34 @@
-"""Cells and evidence made by hand."""
+"""Cells and evidence made by hand, and small assessments of contenders made by hand."""
 
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from radproof.assess.doubts import Evidence
+from radproof.assess.answers import collect, worst_groups
+from radproof.assess.checks import noise_accuracy, run_checks
+from radproof.assess.craft import run_batch
+from radproof.assess.doubts import Evidence, doubts
+from radproof.assess.jobs import list_jobs
+from radproof.assess.material import check_parts, open_material
+from radproof.assess.parts import settle_all
+from radproof.assess.plan import make_plan
+from radproof.assess.probed import Contest, Probed
+from radproof.assess.probed import probed as probed_figures
 from radproof.assess.result import Cell, ClassScores, Scores
-from radproof.core.records import Estimate
+from radproof.assess.summary import Measurer
+from radproof.assess.workspace import Workspace
+from radproof.attacks import attack
+from radproof.core.progress import SILENT
+from radproof.core.records import Doubt, Estimate
+from radproof.data.audit import audit
 from radproof.data.findings import Audit
+from radproof.data.load import load_images
+from radproof.data.phantom import draw
+from radproof.models.preflight import preflight
 
 
 def estimate(value, half=0.05, n=100):
@@ -79,6 +100,55 @@ def measured():
     return estimate
 
 
+def contest(one, other, low=None):
+    """Two accuracies and their paired difference, with an interval of ±5 points unless its low end is given."""
+    gain = estimate(one - other)
+    gain = gain if low is None else gain.model_copy(update={"low": low})
+    return Contest(estimate(one), estimate(other), gain)
+
+
+@pytest.fixture
+def versus():
+    """Make a contest."""
+    return contest
+
+
+@pytest.fixture
+def probed():
+    """What the probes find of a sound contender, but for what is given."""
+
+    def make(**given):
+        sound = {
+            "name": "jpeg",
+            "random": False,
+            "eot": 8,
+            "budget": "8/255",
+            "steps": 10,
+            "clean": estimate(0.9),
+            "absent": estimate(0.0),
+            "dead": estimate(0.0),
+            "broken": estimate(0.0),
+            "one_step": contest(0.2, 0.3),
+            "margin": contest(0.2, 0.21),
+            "square": contest(0.2, 0.2),
+            "longer": contest(0.2, 0.19),
+            "noise": contest(0.9, 0.88),
+            "attacked": contest(0.9, 0.2),
+            "huge": estimate(0.0, 0),
+            "rose": estimate(1.0, 0),
+            "rising": 0.8,
+            "apart": 0.0,
+            "alone": 0.0,
+            "variance": 0.0,
+            "agreement": estimate(None),
+            "probabilities": False,
+            "constant": False,
+        }
+        return Probed(**sound | given)
+
+    return make
+
+
 @pytest.fixture
 def evidence():
     """Evidence without anything to doubt, but for what is given."""
@@ -107,7 +177,6 @@ def evidence():
         usual = {
             "detection": (),
             "shortcuts": (),
-            "huge": estimate(0.0, 0),
             "noise": {},
             "preflight": (),
             "halvings": 0,
@@ -115,3 +184,119 @@ def evidence():
         return Evidence(material=material, cells=cells, audit=audit, **usual | given)
 
     return make
+
+
+LABELS = ("Normal", "Pneumonia", "Pneumothorax")
+PATCHES = {
+    "name": "patches",
+    "seed": 3,
+    "model": {"train": {"architecture": "cxrnet", "input_size": 32, "head_epochs": 0, "epochs": 0, "hidden": 0}},
+    "attacks": [{"name": "pgd", "steps": 5}],
+    "budgets": ["8/255"],
+    "adaptive": [{"name": "pgd", "steps": 5}],
+    "smallest": None,
+    "survival": False,
+    "precision": "fp32",
+    "device": "cpu",
+    "batch": 12,
+    "bootstrap": 200,
+    "gallery": 0,
+}
+
+
+def with_patch(image, label):
+    """A healthy chest with the sign of its class."""
+    grey = image.astype(float)
+    if label == "Pneumonia":
+        grey[6:18, 3:15] += 50
+    if label == "Pneumothorax":
+        grey[6:18, 17:29] -= 50
+    return grey.clip(0, 255).astype(np.uint8)
+
+
+def draw_patches(root):
+    """A folder per class, 40 phantoms of 40 patients each."""
+    for label in LABELS:
+        (root / label).mkdir(parents=True)
+    for n, phantom in enumerate(draw("Normal", size=32, seed=1, patient=n) for n in range(180)):
+        label = LABELS[n % 3]
+        Image.fromarray(with_patch(phantom.image, label)).save(root / label / f"p{n}.png")
+    rows = [f"{LABELS[n % 3]}/p{n}.png,{n},{'PA' if n % 2 else 'AP'}" for n in range(180)]
+    (root / "patients.csv").write_text("\n".join(["path,patient,view", *rows]))
+    return root
+
+
+def fit(model, images, y, *, epochs=12, smoothing=0.1):
+    """Full-batch-free training of a few seconds; label smoothing keeps margins small."""
+    rng = torch.Generator().manual_seed(0)
+    optimiser = torch.optim.AdamW(model.requires_grad_(True).parameters(), lr=3e-3)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(y), generator=rng).split(18):
+            model.train()
+            loss = torch.nn.functional.cross_entropy(model(images[rows]), y[rows], label_smoothing=smoothing)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return model.freeze()
+
+
+@pytest.fixture(scope="session")
+def patches(tmp_path_factory):
+    """Opened material with a trained network: nothing answers in its place yet."""
+    root = tmp_path_factory.mktemp("patches")
+    data = draw_patches(root / "set")
+    plan = make_plan(
+        {**PATCHES, "data": {"kind": "folder", "path": str(data), "patients": str(data / "patients.csv")}}, base=root
+    )
+    torch.set_num_threads(1)
+    material = open_material(plan, check_parts(plan), root / "run", torch.device("cpu"), SILENT)
+    train = material.manifest.fold("train")
+    images = torch.stack(list(load_images(train.samples, train.root).images))
+    fit(material.model, images, torch.as_tensor(train.targets()))
+    material.model.micro_batch = 64
+    return material
+
+
+@dataclass(frozen=True)
+class Crashed:
+    """What one assessment of given contenders found."""
+
+    cells: tuple[Cell, ...]
+    doubts: tuple[Doubt, ...]
+
+
+@pytest.fixture(scope="session")
+def crash(tmp_path_factory):
+    """Attack, probe and doubt given contenders as a run does."""
+
+    def run(material, contenders):
+        adaptive = settle_all(material.plan.adaptive, attack, material.plan.preset)
+        material = replace(material, contenders=contenders, parts=replace(material.parts, adaptive=adaptive))
+        space = Workspace(tmp_path_factory.mktemp("crash"))
+        jobs = list_jobs(material.plan, material.parts, contenders)
+        for job in jobs:
+            for batch in range(len(material.batches)):
+                space.save(job.key, batch, run_batch(material, job, batch, space.root, "fp32"))
+        run_checks(material, space, SILENT)
+        measurer = Measurer(material)
+        found = collect(space, material, jobs)
+        cells = tuple(measurer.cell(a) for a in (*found, *worst_groups(found)))
+        rows = list(material.batches[0])
+        told = doubts(
+            Evidence(
+                material=material,
+                cells=cells,
+                detection=(),
+                shortcuts=(),
+                audit=audit(material.manifest),
+                halvings=0,
+                noise=noise_accuracy(material, space, measurer),
+                preflight=preflight(
+                    material.model, material.images(rows), material.y[rows], material.manifest.labels, "softmax"
+                ),
+                probed=probed_figures(material, space, measurer),
+            )
+        )
+        return Crashed(cells, told)
+
+    return run

@@ -35,20 +35,50 @@ def test_few_patients_are_said_per_class(evidence, clean):
     assert [(doubt.kind, doubt.about, doubt.severity) for doubt in found] == [("few-images", "class:Normal", "note")]
 
 
-@pytest.mark.parametrize(("left", "expected"), [(0.0, []), (0.2, ["gradient-masking"])])
-def test_a_huge_budget_must_reach_zero(evidence, clean, measured, left, expected):
-    assert kinds(evidence(clean(), huge=measured(left, 0))) == expected
+@pytest.mark.parametrize(
+    ("about", "expected"),
+    [
+        ({}, ("defense:none", "serious")),
+        ({"column": "adaptive", "defense": "jpeg"}, ("defense:jpeg", "serious")),
+        ({"column": "headline", "attack": "worst", "defense": "jpeg"}, ("defense:jpeg", "serious")),
+        ({"attack": "fgsm"}, ("oblivious | fgsm | misclassify | 4/255 | none", "note")),
+        ({"defense": "jpeg"}, ("oblivious | pgd | misclassify | 4/255 | jpeg", "note")),
+        ({"column": "transfer"}, ("transfer | pgd | misclassify | 4/255 | none", "note")),
+    ],
+)
+def test_more_budget_must_not_leave_more(evidence, cell, clean, about, expected):
+    def found(after):
+        small, large = (cell(eps=e, robust=r, **about) for e, r in ((1 / 255, 0.3), (4 / 255, after)))
+        return [d for d in doubts(evidence(clean(), small, large)) if d.kind != "not-tested-adaptively"]
+
+    assert [(d.kind, d.about, d.severity) for d in found(0.5)] == [("not-monotone", *expected)]
+    assert "(45–55)" in found(0.5)[0].message
+    assert found(0.34) == []  # 29 to 39: within noise
+    apart = cell(eps=4 / 255, robust=0.5, **{**about, "defense": "tvm"})
+    assert "not-monotone" not in kinds(evidence(clean(), cell(eps=1 / 255, robust=0.3, **about), apart))
 
 
-def test_more_budget_must_not_leave_more(evidence, cell, clean):
-    small = cell(eps=1 / 255, robust=0.3, success=0.6)
-    assert kinds(evidence(clean(), small, cell(eps=4 / 255, robust=0.5, success=0.4))) == ["not-monotone"]
-    assert kinds(evidence(clean(), small, cell(eps=4 / 255, robust=0.32, success=0.6))) == []
+def test_few_images_that_were_right_carry_no_claim(evidence, cell, clean):
+    few = cell(column="headline", attack="worst", robust=0.1, success=0.2, defense="jpeg")
+    few = few.model_copy(update={"success": few.success.model_copy(update={"n": 29})})
+    found = doubts(evidence(clean(), few))
+    assert [(d.kind, d.about, d.severity) for d in found] == [("few-images", "defense:jpeg", "serious")]
+    assert "29 images" in found[0].message
+    enough = few.model_copy(update={"success": few.success.model_copy(update={"n": 30})})
+    assert kinds(evidence(clean(), enough)) == []
 
 
 def test_one_step_must_not_beat_many(evidence, cell, clean):
     cells = (clean(), cell(attack="fgsm", success=0.8), cell(attack="pgd", success=0.5))
     assert kinds(evidence(*cells)) == ["one-step-beats-iterative"]
+    assert kinds(evidence(clean(), cell(attack="fgsm", success=0.54), cell(attack="pgd", success=0.5))) == []
+
+
+def test_images_from_elsewhere_must_not_beat_the_models_own(evidence, cell, clean):
+    own = cell(attack="worst", success=0.5)
+    found = doubts(evidence(clean(), own, cell(attack="worst", column="transfer", success=0.8)))
+    assert [(d.kind, d.about) for d in found] == [("black-box-beats-white-box", "defense:none")]
+    assert kinds(evidence(clean(), own, cell(attack="worst", column="transfer", success=0.54))) == []
 
 
 def test_noise_must_do_far_less_than_the_attacks(evidence, cell, clean, measured):
@@ -63,6 +93,8 @@ def test_an_adaptive_attack_weaker_than_an_oblivious_one_proves_nothing(evidence
     strong = cell(attack="worst", defense="jpeg", column="adaptive", success=0.7)
     assert kinds(evidence(clean(), oblivious, weak)) == ["weak-adaptive-attack"]
     assert kinds(evidence(clean(), oblivious, strong)) == []
+    as_weak = cell(attack="worst", defense="jpeg", column="adaptive", success=0.56)  # within the other's interval
+    assert kinds(evidence(clean(), oblivious, as_weak)) == []
 
 
 def test_a_defence_that_nobody_attacked_knowingly_is_not_tested(evidence, cell, clean):

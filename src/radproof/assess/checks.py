@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Probes beside the attacks, kept by batch like them: each image's smallest budget, random noise, a huge budget."""
+"""Checks beside the attacks, kept by batch like them: random noise, probes, and each image's smallest budget."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -9,45 +9,48 @@ from torch import Tensor
 
 from radproof.assess.answers import rightness
 from radproof.assess.material import Material, batch_generator
+from radproof.assess.probes import probe, probe_batches, probe_key, subjects
 from radproof.assess.result import Smallest
 from radproof.assess.summary import Measurer
 from radproof.assess.workspace import Arrays, Workspace
-from radproof.attacks import attack
+from radproof.attacks.objective import Objective
 from radproof.attacks.smallest import smallest_budgets
 from radproof.core.goals import goal as make_goal
 from radproof.core.progress import Progress
 from radproof.core.records import Estimate
 from radproof.core.types import Goal
 from radproof.data.storage import quantise, to_unit_tensor
+from radproof.errors import NoGradient
 
-HUGE, HUGE_STEPS, HUGE_BATCHES = 0.5, 20, 1
-Probe = Callable[[Tensor, list[int], torch.Generator], Arrays]
+Check = Callable[[int], Arrays]  # of one batch
 
 
 def run_checks(material: Material, space: Workspace, progress: Progress) -> None:
-    """Every probe that the plan asks for; finished batches are not done again."""
-    probes = list(_probes(material))
-    progress.start("checks", sum(len(batches) for _, batches, _ in probes))
-    for name, batches, probe in probes:
+    """Every check that the plan asks for; finished batches are not done again."""
+    checks = list(_checks(material, space))
+    progress.start("checks", sum(len(batches) for _, batches, _ in checks))
+    for name, batches, check in checks:
         for batch in batches:
             if not space.has(name, batch):
-                rows = list(material.batches[batch])
-                rng = batch_generator(material, name, batch)
-                space.save(name, batch, {"rows": np.array(rows, np.int64), **probe(material.images(rows), rows, rng)})
+                space.save(name, batch, check(batch))
             progress.advance("checks")
 
 
-def _probes(material: Material) -> Iterator[tuple[str, range, Probe]]:
+def _checks(material: Material, space: Workspace) -> Iterator[tuple[str, Sequence[int], Check]]:
     plan, everything = material.plan, range(len(material.batches))
 
-    def noise_of(eps: float) -> Probe:
-        return lambda x, rows, rng: _noise(material, x, rows, eps, rng)
+    def noise_of(eps: float) -> Check:
+        return lambda batch: _noise(material, _noise_key(eps), batch, eps)
+
+    def probe_of(name: str) -> Check:
+        return lambda batch: probe(material, space, name, batch)
 
     for eps in plan.budgets:
         yield _noise_key(eps), everything, noise_of(eps)
-    yield "huge", range(min(HUGE_BATCHES, len(everything))), lambda x, rows, rng: _huge(material, x, rows, rng)
+    for name in subjects(material):
+        yield probe_key(name), probe_batches(material), probe_of(name)
     if plan.smallest:
-        yield "smallest", _smallest_batches(material), lambda x, rows, rng: _least(material, x, rows, rng)
+        yield "smallest", _smallest_batches(material), lambda batch: _least(material, "smallest", batch)
 
 
 def _smallest_batches(material: Material) -> range:
@@ -59,33 +62,43 @@ def _noise_key(eps: float) -> str:
     return f"noise_{eps:.6f}"
 
 
-def _noise(material: Material, x: Tensor, rows: list[int], eps: float, rng: torch.Generator) -> Arrays:
+def _noise(material: Material, name: str, batch: int, eps: float) -> Arrays:
+    rows, x, rng = _opened(material, name, batch)
     signs = torch.randint(0, 2, x.shape, generator=rng, device=x.device, dtype=torch.int8) * 2 - 1
     noisy = _as_stored((x + eps * signs).clamp(0, 1), x, eps, material.bits[rows[0]])
-    return {"logits": _logits(material, noisy)}
+    return {"rows": np.array(rows, np.int64), "logits": _logits(material, noisy)}
 
 
-def _huge(material: Material, x: Tensor, rows: list[int], rng: torch.Generator) -> Arrays:
-    part = attack["pgd"].make({"eps": HUGE, "steps": HUGE_STEPS})
-    return {"logits": _logits(material, part(material.model, x, _goal(material, rows), rng=rng))}
+def _opened(material: Material, name: str, batch: int) -> tuple[list[int], Tensor, torch.Generator]:
+    rows = list(material.batches[batch])
+    return rows, material.images(rows), batch_generator(material, name, batch)
 
 
-def _least(material: Material, x: Tensor, rows: list[int], rng: torch.Generator) -> Arrays:
+def _least(material: Material, name: str, batch: int) -> Arrays:
+    rows, x, rng = _opened(material, name, batch)
     plan = material.plan.smallest
     assert plan is not None
     bits = material.bits[rows[0]]
-    loose, kept, _ = smallest_budgets(
-        material.model,
-        x,
-        _goal(material, rows),
-        most=plan.most,
-        steps=plan.steps,
-        rounds=plan.rounds,
-        bits=bits,
-        rng=rng,
-        store=lambda adversarial, original, eps: _as_stored(adversarial, original, eps, bits),
-    )
-    return {"float": loose.double().cpu().numpy(), "stored": kept.double().cpu().numpy()}
+    goal = _goal(material, rows)
+    try:
+        loose, kept, _ = smallest_budgets(
+            material.model,
+            x,
+            goal,
+            most=plan.most,
+            steps=plan.steps,
+            rounds=plan.rounds,
+            bits=bits,
+            rng=rng,
+            store=lambda adversarial, original, eps: _as_stored(adversarial, original, eps, bits),
+        )
+    except NoGradient:  # nothing to climb: no budget fools what was right
+        loose = kept = torch.where(Objective(material.model, goal).judge(x)[1], 0.0, torch.nan)
+    return {
+        "rows": np.array(rows, np.int64),
+        "float": loose.double().cpu().numpy(),
+        "stored": kept.double().cpu().numpy(),
+    }
 
 
 def _as_stored(adversarial: Tensor, original: Tensor, eps: float, bits: int) -> Tensor:
@@ -108,11 +121,6 @@ def noise_accuracy(material: Material, space: Workspace, measurer: Measurer) -> 
         eps: _accuracy(material, space, measurer, _noise_key(eps), range(len(material.batches)))
         for eps in material.plan.budgets
     }
-
-
-def huge_accuracy(material: Material, space: Workspace, measurer: Measurer) -> Estimate:
-    """Accuracy under a budget of 1/2: 0 unless gradients are masked."""
-    return _accuracy(material, space, measurer, "huge", range(min(HUGE_BATCHES, len(material.batches))))
 
 
 def _accuracy(material: Material, space: Workspace, measurer: Measurer, name: str, batches: range) -> Estimate:

@@ -12,6 +12,7 @@ from radproof.assess.material import Material
 from radproof.attacks.metered import Metered, Precision
 from radproof.attacks.objective import Objective
 from radproof.core.goals import goal as make_goal
+from radproof.errors import NoGradient
 
 
 def estimate_cost(material: Material, jobs: Sequence[tuple[Job, int]], precision: Precision) -> str:
@@ -48,7 +49,10 @@ def _seconds_per_pass(material: Material, job: Job, precision: Precision, *, gra
     goal = make_goal("misclassify", material.y[rows], material.manifest.labels, material.manifest.head)
     objective = Objective(Metered(attacked_model(material, job), micro_batch=len(rows), precision=precision), goal)
     once = objective.gradient if gradient else objective.loss
-    once(x)
+    try:
+        once(x)
+    except NoGradient:
+        return 0.0
     began = time.perf_counter()
     once(x)
     return (time.perf_counter() - began) / len(rows)

@@ -20,6 +20,7 @@ from radproof.attacks.metered import Metered, Precision
 from radproof.core.goals import goal as make_goal
 from radproof.core.params import show_fraction
 from radproof.core.progress import Progress
+from radproof.errors import NoGradient
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,10 @@ def _run(material: Material, level: Level, batch: int, precision: Precision) -> 
     scaled = replace(part, params={**part.params, **level.params})
     attack = scaled.make(eps=job.eps, **material.aids.bindings(part.recipe.needs, rows))
     goal = make_goal(job.goal, material.y[rows], material.manifest.labels, material.manifest.head)
-    made = attack(meter, x, goal, rng=batch_generator(material, "spending", *job.identity(), batch))
+    try:
+        made = attack(meter, x, goal, rng=batch_generator(material, "spending", *job.identity(), batch))
+    except NoGradient:
+        made = x
     stored = as_read_back(made, x, job, material.bits[rows[0]])
     return {
         "rows": np.array(rows, np.int64),

@@ -3,11 +3,12 @@
 
 from collections.abc import Sequence
 
-from radproof.assess.result import Cell, Smallest
+from radproof.assess.result import Cell, Smallest, serious
 from radproof.core.params import show_fraction
 from radproof.core.records import Doubt, Estimate
 
 REFERENCE = 4 / 255 + 1e-9  # with room for rounding: the largest budget up to this is the one that defences are told by
+NO_HELP = "it does not help"
 HELD = 0.8  # share of right answers that must survive, at the interval's bound, for "withstood"
 
 
@@ -22,8 +23,7 @@ def verdict(cells: Sequence[Cell], smallest: Smallest | None, doubts: Sequence[D
     goal = "misclassify" if any(c.goal == "misclassify" for c in bare) else bare[0].goal
     ladder = sorted((c for c in bare if c.goal == goal), key=lambda c: c.eps)
     told = next((c for c in ladder if c.success and (c.success.low or 0) >= 0.5), _reference(ladder))
-    serious = _serious(cells, "none", doubts)
-    parts = (_bare(told, serious), _median(smallest), *_defenses(cells, goal, doubts))
+    parts = (_bare(told, _serious(cells, told, doubts)), _median(smallest), *_defenses(cells, goal, doubts))
     return " ".join(part for part in parts if part)
 
 
@@ -32,13 +32,13 @@ def _reference(ladder: Sequence[Cell]) -> Cell:
     return max((c for c in ladder if c.eps <= REFERENCE), key=lambda c: c.eps, default=ladder[0])
 
 
-def _serious(cells: Sequence[Cell], defense: str, doubts: Sequence[Doubt]) -> list[Doubt]:
-    """The serious doubts about everything, or about a figure of this defence ("none": of the bare model)."""
-    keys = {c.key for c in cells if c.defense == defense} | {"all"}
-    return [d for d in doubts if d.severity == "serious" and d.about in keys]
+def _serious(cells: Sequence[Cell], told: Cell, doubts: Sequence[Doubt]) -> tuple[Doubt, ...]:
+    """The serious doubts about what is told, or about the clean answers that it is compared with."""
+    about = [told, *(c for c in cells if c.column == "clean" and c.defense == told.defense)]
+    return tuple(d for d in doubts if any(d in serious(doubts, cell) for cell in about))
 
 
-def _bare(cell: Cell, serious: Sequence[Doubt]) -> str:
+def _bare(cell: Cell, doubts: Sequence[Doubt]) -> str:
     success = cell.success
     if success is None or success.value is None or success.low is None or success.high is None:
         return "No image was answered rightly before any attack, so there was nothing to attack."
@@ -47,8 +47,8 @@ def _bare(cell: Cell, serious: Sequence[Doubt]) -> str:
         return f"Easily fooled: {changed}."
     if success.low > 0 and 1 - success.high < HELD:
         return f"Fooled in part: {changed}."
-    if serious or 1 - success.high < HELD:
-        return f"Resistance is not established: {changed}" + (f", but {serious[0].message}." if serious else ".")
+    if doubts or 1 - success.high < HELD:
+        return f"Resistance is not established: {changed}" + (f", but {doubts[0].message}." if doubts else ".")
     return f"The model withstood the attacks tried: {changed}."
 
 
@@ -80,15 +80,19 @@ def _defenses(cells: Sequence[Cell], goal: str, doubts: Sequence[Doubt]) -> list
         before, after = clean.get("none"), clean.get(name)
         if before and after:
             what += f", and {_percent(after)} without attack ({_percent(before)} without it)"
-        established = not _serious(cells, name, doubts)
-        judged = _judged(kept, bare, before, after) if established else "whether it helps is not established"
+        judged = _judged(kept, bare, before, after)
+        # A doubt about a defence says that it is worse than it looks: what does not even look good needs none.
+        why = _serious(cells, at["none"] if judged == NO_HELP else cell, doubts)
+        if why:
+            of_itself = f", as {why[0].message}" if why[0].about != "all" else ""
+            judged = f"whether it helps is not established{of_itself}"
         found.append(f"{what}: {judged}.")
     return found
 
 
 def _judged(kept: Estimate, bare: Estimate, before: Estimate | None, after: Estimate | None) -> str:
     if kept.low is None or bare.value is None or kept.low <= bare.value:
-        return "it does not help"
+        return NO_HELP
     gain = (kept.value or 0) - bare.value
     cost = (before.value or 0) - (after.value or 0) if before and after else 0.0
     return "it costs more than it brings" if cost > gain else "it helps"

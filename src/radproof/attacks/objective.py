@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from radproof.core.types import Classifier, Goal
-from radproof.errors import BadInput, BadModel
+from radproof.errors import BadInput, NoGradient
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Objective:
     def gradient(self, z: Tensor) -> Tensor:
         """d(sum of losses)/dz, shaped like z; a row with NaN or infinity in it becomes zero.
 
-        Zero leaves an image as it is; NaN would poison every later step. Raises BadModel where the model's answer
-        has no gradient.
+        Zero leaves an image as it is; NaN would poison every later step. Raises NoGradient (a BadModel)
+        where the model's answer has none.
         """
         return _sound([self._differentiate(piece, [self.goal[rows].loss])[2][0] for piece, rows in self._pieces(z)])
 
@@ -154,8 +154,8 @@ def _precise(logits: Tensor) -> Tensor:
     return logits.float() if logits.device.type == "mps" else logits.double()
 
 
-def _no_gradient() -> BadModel:
-    return BadModel(
+def _no_gradient() -> NoGradient:
+    return NoGradient(
         "the model's answer has no gradient with respect to its input, which this attack climbs; use an attack that "
         "only asks ('square' and 'one_pixel' need scores, 'hopskipjump' labels alone), or make the images on a "
         "differentiable surrogate model"
