@@ -347,19 +347,19 @@ def test_another_network_is_certified_by_name_and_a_random_one_is_not(model):
     other = Affine(seed=1)
     found = material(model, DISTANCES, network="other")
     found.contenders = {"other": contender(other)}
-    assert smoothed(found, found.plan.certify) is other
+    assert smoothed(found) is other
     found.contenders = {"other": contender(other, defense="jpeg")}
-    assert isinstance(smoothed(found, found.plan.certify), Clipped)
+    assert isinstance(smoothed(found), Clipped)
     found.contenders = {"other": contender(other, defense="noise", random=True)}
     with pytest.raises(BadPlan, match="answers at random"):
-        smoothed(found, found.plan.certify)
+        smoothed(found)
 
 
 def test_findings_side_by_side_are_refused(model):
     found = material(model, DISTANCES)
     found.manifest = SimpleNamespace(head="sigmoid")
     with pytest.raises(BadPlan, match="one class per image"):
-        smoothed(found, found.plan.certify)
+        smoothed(found)
 
 
 def test_too_few_draws_to_prove_anything_are_refused():

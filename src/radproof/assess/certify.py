@@ -59,23 +59,25 @@ class Votes:
         """
         if x.dim() != 3 or min(draws, default=0) < 1:
             raise BadInput(f"expected one image (C, H, W) and at least 1 draw, got {tuple(x.shape)} and {list(draws)}")
-        total, noisy = sum(draws), self._buffer(x)
+        total = sum(draws)
         answers = torch.empty(total, dtype=torch.int64, device=x.device)
         for start in range(0, total, self.micro_batch):
-            piece = noisy[: min(self.micro_batch, total - start)]
-            for one in piece:
-                one.normal_(0.0, self.sigma, generator=rng)
-            answers[start : start + len(piece)] = self.model(piece.add_(x)).argmax(1)
+            noisy = self.noisy(x, min(self.micro_batch, total - start), rng=rng)
+            answers[start : start + len(noisy)] = self.model(noisy).argmax(1)
             if told is not None:
-                told(len(piece))
+                told(len(noisy))
         sets = np.split(answers.cpu().numpy(), np.cumsum(draws)[:-1])
         return [np.bincount(one, minlength=len(self.model.labels)) for one in sets]
 
-    def _buffer(self, x: Tensor) -> Tensor:
+    def noisy(self, x: Tensor, copies: int, *, rng: Generator) -> Tensor:
+        """(copies, C, H, W): image x with noise, in the buffer that the next call writes over."""
         shape = (self.micro_batch, *x.shape)
         if self._noisy.shape != shape or self._noisy.device != x.device:
             self._noisy = torch.empty(shape, device=x.device)
-        return self._noisy
+        piece = self._noisy[:copies]
+        for one in piece:
+            one.normal_(0.0, self.sigma, generator=rng)
+        return piece.add_(x)
 
 
 def predict(model: Classifier, x: Tensor, sigma: float, n: int, alpha: float, *, rng: Generator) -> int | None:
@@ -127,10 +129,10 @@ class Clipped:
 
 def run_certify(material: Material, space: Workspace, progress: Progress) -> None:
     """Count the answers for every image that the plan asks for; finished images are not counted again."""
-    wanted = material.plan.certify
-    if wanted is None:
+    wanted, model = material.plan.certify, smoothed(material)
+    if wanted is None or model is None:
         return
-    model, rows = smoothed(material, wanted), _rows(material, wanted)
+    rows = _rows(material, wanted)
     votes = Votes(model, wanted.sigma)
     draws = (wanted.n0, wanted.n)
     progress.start("certify", len(rows) * sum(draws))
@@ -180,8 +182,11 @@ def certified(material: Material, space: Workspace, measurer: Measurer) -> Certi
     )
 
 
-def smoothed(material: Material, wanted: CertifyPlan) -> Classifier:
-    """The network to smooth. Raises BadPlan for one that cannot be."""
+def smoothed(material: Material) -> Classifier | None:
+    """The network that the plan wants to be smoothed. Raises BadPlan for one that cannot be."""
+    wanted = material.plan.certify
+    if wanted is None:
+        return None
     if material.manifest.head != "softmax":
         raise BadPlan(_one_class(material.manifest.head))
     if wanted.network == "model":

@@ -20,19 +20,17 @@ from radproof.reports.charts import (
     percent_ticks,
     tidy,
 )
-from radproof.reports.reading import Reading
 from radproof.reports.tables import Box, Row, Table
 from radproof.reports.words import budget, count, plain, sentence, show
 
 LINE = "right and proved"
 
 
-def certified_chart(reading: Reading) -> Chart | None:
+def certified_chart(found: Certified | None) -> Chart | None:
     """Share of images that are right and proved, image by image; marks with intervals at the radii of the table.
 
     The dashed line is the cap. None where nothing was certified.
     """
-    found = reading.result.certified
     if found is None or not found.curve:
         return None
     furthest = nice(max(found.cap, found.curve[-1].radius))
@@ -52,9 +50,8 @@ def certified_chart(reading: Reading) -> Chart | None:
     )
 
 
-def certified_table(reading: Reading) -> Table | None:
+def certified_table(found: Certified | None) -> Table | None:
     """Certified accuracy radius by radius, with what such a radius means for a single pixel."""
-    found = reading.result.certified
     if found is None:
         return None
     rows = tuple(
@@ -75,9 +72,23 @@ def certified_table(reading: Reading) -> Table | None:
     )
 
 
-def certified_words(reading: Reading) -> str:
-    """What was smoothed and how, what was proved, and how far that reaches."""
-    found = reading.result.certified
+def certified_rows(found: Certified) -> list[dict[str, str]]:
+    """The same for the command line; the last row tells of abstentions."""
+    rows = [
+        {
+            "L2 radius": plain(point.radius),
+            "spread over all pixels": budget(root_mean_square(point.radius, found.values)),
+            "right and proved": sentence(point.accuracy),
+            "n": str(point.accuracy.n),
+        }
+        for point in found.curve
+    ]
+    last = {"L2 radius": "abstained", "right and proved": sentence(found.abstained), "n": str(found.abstained.n)}
+    return [*rows, {key: last.get(key, "") for key in rows[0]}]
+
+
+def certified_words(found: Certified | None) -> str:
+    """What was smoothed and how, what was proved, and how far that reaches; nothing where nothing was certified."""
     if found is None:
         return ""
     reach = root_mean_square(found.cap, found.values)
@@ -89,8 +100,8 @@ def certified_words(reading: Reading) -> str:
         f"{sentence(found.plain)}, the smoothed network on {sentence(found.accuracy)}; it proves nothing (abstains) "
         f"for {sentence(found.abstained)}, and the mean radius, counting 0 where it is wrong or abstains, is "
         f"{_number(found.average_radius)}. No radius above {plain(found.cap)} can be proved with so many copies, and "
-        f"over {found.values:,} pixel values that is {budget(reach)} for each: an L2 certificate says little about "
-        "attacks that change every pixel a little. What is proved concerns the smoothed network, which needs all "
+        f"over {found.values:,} pixel values that is {budget(reach)} for each: no larger L-infinity budget is "
+        "covered. What is proved concerns the smoothed network, which needs all "
         "these passes for every image, and not the network by itself."
     )
 
