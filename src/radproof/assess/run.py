@@ -16,6 +16,7 @@ from radproof import __version__
 from radproof.assess import checks
 from radproof.assess.answers import Answered, attack_step, collect, table, worst_groups
 from radproof.assess.baselines import shortcuts
+from radproof.assess.certify import certified, run_certify, smoothed
 from radproof.assess.context import by_view
 from radproof.assess.corruption import corruption_summaries
 from radproof.assess.craft import IMAGES, in_scope, passes_per_call, run_batch
@@ -29,7 +30,7 @@ from radproof.assess.material import Material, check_parts, fit_detectors, open_
 from radproof.assess.plan import Plan
 from radproof.assess.probed import probed
 from radproof.assess.replay import Replay, read_replay
-from radproof.assess.result import Result, Timing
+from radproof.assess.result import Certified, Result, Timing
 from radproof.assess.score import Findings, scores
 from radproof.assess.spending import run_spending, spending
 from radproof.assess.summary import Measurer, cell_key
@@ -97,10 +98,26 @@ def craft_only(plan: Plan, out: Path, *, overwrite: bool = False, progress: Prog
         return _images_manifest(out, material, collect(space, material, jobs))
 
 
+def certify_only(plan: Plan, out: Path, *, overwrite: bool = False, progress: Progress = SILENT) -> Certified | None:
+    """The certificates alone; finished images are not done again."""
+    parts = check_parts(plan)
+    with open_workspace(out, plan, overwrite=overwrite) as space:
+        try:
+            material = open_material(plan, parts, out, resolve(plan.device), progress)
+            _same_inputs(space, material)
+            run_certify(material, space, progress)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"stopped; finished images are kept in {out}, and the same command goes on from there"
+            ) from None
+        return certified(material, space, Measurer(material))
+
+
 def _worked(
     space: Workspace, material: Material, progress: Progress, watch: Stopwatch
 ) -> tuple[tuple[list[Answered], Measurer], dict[str, Any]]:
     """Everything that takes long, a batch at a time."""
+    smoothed(material)
     doubtful = _preflight(material)
     jobs = (
         list(material.replay.jobs) if material.replay else list_jobs(material.plan, material.parts, material.contenders)
@@ -114,6 +131,9 @@ def _worked(
         checks.run_checks(material, space, progress)
     with watch.stage("spending"):
         run_spending(material, space, precision, progress)
+    if material.plan.certify:
+        with watch.stage("certify"):
+            run_certify(material, space, progress)
     with watch.stage("audit"):
         audited = audit(material.manifest, progress=progress)
         measurer = Measurer(material)
@@ -245,6 +265,7 @@ def _result(
         smallest=least,
         transfer=transfer(found, measurer),
         spending=spending(material, space, measurer),
+        certified=certified(material, space, measurer),
         survival=survival(found, measurer, handlings(max(material.bits))) if plan.survival else None,
         corruptions=spoilt,
         score=scores(Findings(cells, least, detected, spoilt, why)),
