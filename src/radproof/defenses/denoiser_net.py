@@ -26,6 +26,7 @@ class Dunet(nn.Module):
         self.last = nn.Conv2d(width, 1, 1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType]
+        self.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
 
     def forward(self, planes: Tensor) -> Tensor:
         """Sides that are no multiple of 2**depth are padded by their edge, and cut again."""
