@@ -19,8 +19,8 @@ from typing import Any
 from radproof import __version__
 
 HERE = Path(__file__).parent
-SUITES = ("certify", "defenses", "memory", "speed", "strength")
-QUICK = ("certify", "memory", "speed", "strength")  # suites that know --quick
+SUITES = ("certify", "defenses", "memory", "speed", "strength", "training")
+QUICK = ("certify", "defenses", "memory", "speed", "strength", "training")  # suites that know --quick
 
 
 def main() -> None:

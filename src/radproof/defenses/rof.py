@@ -19,7 +19,7 @@ from torch import Tensor
 from radproof.defenses.rof_ascent import MOMENTUM, SURE_STEP, DualAscent
 from radproof.defenses.rof_levels import begin, levels_for
 
-_FIRST_CHECK, _NEXT_CHECK = 4, 2  # iterations; a check costs about one
+_NEXT_CHECK = 2  # iterations; a check costs about one
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def rof(f: Tensor, w: float, *, gap: float, max_iterations: int) -> Solution:
         levels, steps = levels_for(f[:size], w, gap)
         for start in range(0, n, size):
             begin(levels, f[start : start + size], steps)
-            _solve(levels[0], gap, max_iterations, found, start)
+            _solve(levels[0], gap, max_iterations, found, start, first=4 if levels[1:] else 2)
     return found
 
 
@@ -66,10 +66,15 @@ def rof_twin(f: Tensor, dual: Tensor, w: float, *, steps: int) -> Tensor:
     return f + _divergence(p)
 
 
-def _solve(ascent: DualAscent, gap: float, max_iterations: int, found: Solution, start: int) -> None:
-    """Go on with some planes together and write them to rows `start` … of `found`, each when it is done."""
+def _solve(
+    ascent: DualAscent, gap: float, max_iterations: int, found: Solution, start: int, *, first: int = _NEXT_CHECK
+) -> None:
+    """Go on with some planes together and write them to rows `start` … of `found`, each when it is done.
+
+    `first` is the iteration after which they are looked at for the first time.
+    """
     rows = list(range(start, start + ascent.shape[0]))
-    due = [_FIRST_CHECK] * len(rows)
+    due = [first] * len(rows)
     for iteration in range(1, max_iterations + 1):
         ascent.step()
         last = iteration == max_iterations
