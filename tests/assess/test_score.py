@@ -324,11 +324,12 @@ def test_doubts_are_held_against_those_whom_they_concern(sound, cell):
         Doubt(kind="gradient-masking", about="defense:tvm", message="m"),
         Doubt(kind="rate-not-kept", about="detector:d", message="m"),
         Doubt(kind="shortcut", about=CLEAN["column"], message="m"),
+        Doubt(kind="not-converged", about="defense:none", message="m"),
     )
     findings = sound(jpeg, doubts=doubts)
     assert [d.kind for d in concerning(findings, "jpeg")] == ["not-tested-adaptively"]
     assert [d.kind for d in concerning(findings, "tvm")] == ["gradient-masking"]
-    assert [d.kind for d in concerning(findings, "none")] == ["rate-not-kept", "shortcut"]
+    assert [d.kind for d in concerning(findings, "none")] == ["rate-not-kept", "shortcut", "not-converged"]
 
 
 def test_checks_that_had_nothing_to_look_at_are_not_counted(sound, cell):

@@ -63,7 +63,7 @@ CLAUSES: dict[str, Clauses] = {
         "statistical methods",
     ),
     "white_box": Clauses(
-        "Attacks by who has the model",
+        "White-box attacks",
         ("AML.T0015", "AML.T0043.000", "AML.T0044"),
         "Evasion, white-box; integrity violation",
         _EVASION,
@@ -81,7 +81,7 @@ CLAUSES: dict[str, Clauses] = {
         _EMPIRICAL,
     ),
     "query": Clauses(
-        "Attacks by who can only ask",
+        "Query-only attacks",
         ("AML.T0015", "AML.T0043.001", "AML.T0040"),
         "Evasion, black-box, query; integrity violation",
         _EVASION,
@@ -154,12 +154,12 @@ CLAUSES: dict[str, Clauses] = {
     ),
 }
 OUTSIDE: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("Data poisoning and backdoors", ("AML.T0020", "AML.T0043.004"), "happen while a model is trained"),
+    ("Data poisoning and backdoors", ("AML.T0020", "AML.T0043.004"), "they happen while a model is trained"),
     (
         "Privacy: membership inference, model inversion, model extraction",
         ("AML.T0024.000", "AML.T0024.001", "AML.T0024.002"),
-        "ask what a model gives away, not whether its answers can be trusted",
+        "they ask what a model gives away, not whether its answers can be trusted",
     ),
-    ("Denial of service", ("AML.T0029",), "concerns the service around the model"),
+    ("Denial of service", ("AML.T0029",), "it concerns the service around the model"),
 )
 """What a platform that tests finished models on images cannot give evidence for."""

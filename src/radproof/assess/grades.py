@@ -25,7 +25,7 @@ class Bar(NamedTuple):
 BARS: tuple[Bar, ...] = (
     Bar(
         "robust_small",
-        "Right under attack, 1/255",
+        "Right under attack at 1/255",
         "robust accuracy, worst per image of all attacks",
         "higher",
         "share",
@@ -33,7 +33,7 @@ BARS: tuple[Bar, ...] = (
     ),
     Bar(
         "robust_large",
-        "Right under attack, 4/255",
+        "Right under attack at 4/255",
         "robust accuracy, worst per image of all attacks",
         "higher",
         "share",
@@ -104,9 +104,15 @@ CHECKS: dict[str, Literal["always", "attacked", "defended", "detectors"]] = {
     "leakage-not-verifiable": "always",
     "shortcut": "always",
     "few-images": "always",
+    "dead-gradients": "always",
+    "loss-does-not-rise": "attacked",
+    "loss-saturates": "attacked",
+    "not-converged": "attacked",
+    "black-box-beats-white-box": "attacked",
     "not-monotone": "attacked",
     "one-step-beats-iterative": "attacked",
     "noise-does-as-much": "attacked",
+    "random-without-eot": "defended",
     "weak-adaptive-attack": "defended",
     "not-tested-adaptively": "defended",
     "no-threshold": "detectors",

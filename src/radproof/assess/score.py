@@ -88,7 +88,7 @@ def overall(components: Sequence[Component], failed: Sequence[str]) -> tuple[Gra
 def concerning(findings: Findings, contender: str) -> list[Doubt]:
     """The serious doubts about everything or about this contender; those about detectors are the bare model's."""
     about = {cell.key for cell in findings.cells if cell.defense == contender} | {"all"}
-    about |= {contender, f"defense:{contender}"} if contender != BARE else {"clean", "smallest"}
+    about |= {f"defense:{contender}"} | ({"clean", "smallest"} if contender == BARE else {contender})
     return [
         doubt
         for doubt in findings.doubts
@@ -166,7 +166,8 @@ def _detection(findings: Findings, contender: str) -> Measured:
     if not found:
         return Measured(None, reason="not measured: no attack within a budget succeeded")
     best, row, detected = max(found, key=lambda pair: pair[2].low or 0.0)
-    at = f"{best.detector} at a promised {100 * best.promised_rate:g} % of false alarms, on {row.attack} at {row.budget}"
+    rate = f"{100 * best.promised_rate:g} %"
+    at = f"{best.detector} at a promised {rate} of false alarms, on {row.attack} at {row.budget}"
     return Measured(detected, at, _at(cell, LARGE, detected).reason)
 
 
