@@ -73,3 +73,10 @@ def test_a_random_defence_is_drawn_from_the_generator():
 def test_refusals(region):
     with pytest.raises(BadInput, match="region"):
         effect(BitDepth(3), X, rng=RNG, region=region)
+
+
+def test_a_region_of_one_pixel_is_the_window_around_it():
+    one = torch.zeros(3, 1, 30, 26, dtype=torch.bool)
+    one[..., 15, 13] = True
+    around = ssim(X[..., 10:21, 8:19], BitDepth(3)(X, rng=RNG)[..., 10:21, 8:19])
+    assert torch.allclose(effect(BitDepth(3), X, rng=RNG, region=one).ssim, around)
