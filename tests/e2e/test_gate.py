@@ -123,7 +123,7 @@ def test_a_release_that_does_not_fails_with_its_reports_written(second):
     lines = (run.parent / "next" / "plan.yaml").read_text().splitlines()
     assert "attack_success" in lines[place["region"]["startLine"] - 1]
     page = (run / "comparison.md").read_text()
-    assert "not the same seed: 1 and 2" in page and "| under attack | 8/255 |" in page
+    assert "not the same seed: 2 and 1" in page and "| under attack | 8/255 |" in page
 
 
 def test_a_comparison_gives_the_figures_of_the_runs_themselves(second):

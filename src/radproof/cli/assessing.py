@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from radproof.cli.console import Bars, print_json, print_lines, print_table
+from radproof.cli.gating import insist, print_gates
 from radproof.cli.parts import catalogue, listed, told
 from radproof.errors import BadInput
 
@@ -86,13 +87,16 @@ def assess(
         )
     folder = out or Path("runs") / chosen.name
     with Bars(quiet=quiet) as bars:
-        result = app.assess(chosen, folder, overwrite=overwrite, replay=replay, pdf=pdf, progress=bars)
+        result = app.assess(chosen, folder, overwrite=overwrite, replay=replay, pdf=pdf, plan_file=plan, progress=bars)
     if as_json:
         print_json(result.model_dump(mode="json"))
+        insist(result.gates)
         return
     print_table(f"{result.title}: {result.images} images of {result.patients} patients", summary_rows(result))
     print_lines([result.verdict, *(f"Doubt: {doubt.message}" for doubt in result.doubts)])
     print_lines([f"Report: {folder / 'report.html'}"])
+    print_gates(result.gates)
+    insist(result.gates)
 
 
 def attack(
