@@ -78,8 +78,8 @@ def _relative(resampler: Resampler, mine: Graded, reference: Graded) -> Estimate
     A corruption in which the reference never errs is left out.
     """
     shared = {key: a for key, a in mine.items() if key in reference}
-    wrong = _means({key: 1.0 - a.right for key, a in shared.items()})
-    theirs = _means({key: 1.0 - reference[key].right for key in shared})
+    wrong = _means({key: (~a.right).astype(float) for key, a in shared.items()})
+    theirs = _means({key: (~reference[key].right).astype(float) for key in shared})
     sums = resampler.totals(np.stack([*wrong.values(), *theirs.values()], axis=1))
     return _interval(resampler, macro(divide(sums[:, : len(wrong)], sums[:, len(wrong) :])))
 
