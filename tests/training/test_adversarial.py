@@ -23,7 +23,9 @@ EPS = 8 / 255
 
 
 def against(recipe, **changes):
-    adversarial = AdversarialRecipe(**({"eps": EPS, "steps": 3, "validation_steps": 3} | changes))
+    adversarial = AdversarialRecipe(
+        **({"eps": EPS, "steps": 3, "validation_steps": 2, "validation_images": 16} | changes)
+    )
     return recipe.model_copy(update={"adversarial": adversarial})
 
 
@@ -196,7 +198,7 @@ def learn(teach, tmp_path):
 
 def pgd_accuracy(model):
     x, y = cues(64, 2)
-    made = attack["pgd"].make({"eps": MORE_THAN_STRIPES, "steps": 20})
+    made = attack["pgd"].make({"eps": MORE_THAN_STRIPES, "steps": 10})
     seen = made(model, x, Misclassify(y), rng=torch.Generator().manual_seed(0))
     return (model(seen).argmax(1) == y).float().mean().item()
 
@@ -206,10 +208,9 @@ def test_it_makes_a_network_that_withstands_the_attack(learn, toy, changes):
     assert pgd_accuracy(learn(against(toy, eps=MORE_THAN_STRIPES, **changes)).model) > 0.7
 
 
-@pytest.mark.parametrize("changes", [{}, {"method": "trades"}])
-def test_an_inner_attack_that_does_nothing_teaches_nothing(learn, toy, monkeypatch, changes):
+def test_an_inner_attack_that_does_nothing_teaches_nothing(learn, toy, monkeypatch):
     monkeypatch.setattr(Adversary, "__call__", lambda self, x, y, eps, rng: x)
-    assert pgd_accuracy(learn(against(toy, eps=MORE_THAN_STRIPES, **changes)).model) < 0.5
+    assert pgd_accuracy(learn(against(toy, eps=MORE_THAN_STRIPES)).model) < 0.5
 
 
 def test_clean_training_does_not_withstand_it(learn, toy):
@@ -248,7 +249,7 @@ RESUMED = [
 
 @pytest.mark.parametrize("changes", RESUMED)
 def test_interrupted_it_ends_with_the_same_bytes_and_progress_ends_at_its_total(teach, recipe, tmp_path, changes):
-    recipe = against(recipe.model_copy(update={"head_epochs": 1, "epochs": 2}), validation_images=9, **changes)
+    recipe = against(recipe.model_copy(update={"head_epochs": 1, "epochs": 2}), **changes)
     whole = Told()
     trained = teach(recipe, tmp_path / "whole", progress=whole)
     assert whole.done == pytest.approx(whole.total)

@@ -159,7 +159,7 @@ def test_noise_is_drawn_and_judged_by(teach, recipe, tmp_path):
 
 def test_training_on_noise_withstands_noise(teach, recipe, blobs, tmp_path):
     quiet = recipe.model_copy(
-        update={"epochs": 5, "head_epochs": 0, "lr": 5e-3, "augment": AugmentRecipe(enabled=False)}
+        update={"epochs": 3, "head_epochs": 0, "lr": 5e-3, "augment": AugmentRecipe(enabled=False)}
     )
     images = torch.stack(blobs[1].images)
     rough = images + 0.6 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
