@@ -35,6 +35,7 @@ from radproof.detectors.calibrate import Threshold, calibrate
 from radproof.errors import BadData, BadPlan
 from radproof.models.card import ModelCard
 from radproof.models.classifier import ImageClassifier
+from radproof.training.denoiser_images import make_attack
 
 FITTED = 250  # training images that a detector learns the usual from
 
@@ -85,6 +86,7 @@ class Material:
 
 def check_parts(plan: Plan) -> Parts:
     """Every part of the plan checked before anything is opened or written."""
+    _check_denoisers(plan)
     return Parts(
         attacks=settle_all(plan.attacks, attack, plan.preset),
         adaptive=settle_all(plan.adaptive, attack, plan.preset) if plan.defenses or plan.hardened else {},
@@ -93,6 +95,12 @@ def check_parts(plan: Plan) -> Parts:
         behind={name: settle_all(wanted.behind, defense, plan.preset) for name, wanted in plan.hardened.items()},
         detectors=settle_all(plan.detectors, detector, plan.preset),
     )
+
+
+def _check_denoisers(plan: Plan) -> None:
+    for wanted in plan.hardened.values():
+        if wanted.denoiser is not None:
+            make_attack(wanted.denoiser, wanted.denoiser.eps)
 
 
 def open_manifest(data: DataPlan, cache: Path, progress: Progress) -> Manifest:

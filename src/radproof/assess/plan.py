@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an assessment is to do: frozen, strict, and hashed, so that a result names exactly what made it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -26,6 +27,8 @@ from radproof.core.names import nearest
 from radproof.core.params import Epsilon
 from radproof.core.records import Record, digest
 from radproof.errors import BadPlan
+from radproof.training.denoiser_recipe import DenoiserRecipe
+from radproof.training.hardening import AdversarialRecipe, DistillRecipe
 from radproof.training.recipe import TrainingRecipe
 
 R = TypeVar("R", bound=Record)
@@ -165,11 +168,19 @@ def _anchored(plan: Plan, base: Path) -> Plan:
         return None if path is None else str((base / path).resolve())
 
     def recipe(train: TrainingRecipe | None) -> TrainingRecipe | None:
-        return train.model_copy(update={"weights": absolute(train.weights)}) if train and train.weights else train
+        if train is None:
+            return None
+        hard = train.adversarial
+        inner = hard.attack if hard else None
+        if hard and inner:
+            hard = hard.model_copy(update={"attack": inner.model_copy(update={"params": files(inner.params)})})
+        return train.model_copy(update={"weights": absolute(train.weights), "adversarial": hard})
+
+    def files(params: Mapping[str, Any]) -> dict[str, Any]:
+        return {**params, **{key: absolute(params[key]) for key in ("network", "mask") if params.get(key)}}
 
     def anchored(part: Part) -> Part:
-        paths = {key: absolute(part.params[key]) for key in ("network", "mask") if part.params.get(key)}
-        return part.model_copy(update={"params": {**part.params, **paths}}) if paths else part
+        return part.model_copy(update={"params": files(part.params)})
 
     return plan.model_copy(
         update={
@@ -202,6 +213,9 @@ def _explain(error: ValidationError, record: type[Record], what: str) -> str:
             "data": DataPlan,
             "model": ModelPlan,
             "train": TrainingRecipe,
+            "adversarial": AdversarialRecipe,
+            "distill": DistillRecipe,
+            "denoiser": DenoiserRecipe,
             "smallest": SmallestPlan,
             "surrogates": SurrogatePlan,
             "hardened": HardenedPlan,

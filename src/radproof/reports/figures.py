@@ -180,11 +180,16 @@ def training_charts(result: Result) -> list[Chart]:
     if len(history) < 2:
         return []
     groups = {
-        "Loss": {"training": "train_loss", "validation": "validation_loss"},
+        "Loss": {
+            "training": "train_loss",
+            "validation": "validation_loss",
+            "attacked validation": "validation_robust_loss",
+        },
         "Right answers and AUROC": {
             "training accuracy": "train_accuracy",
             "validation accuracy": "validation_accuracy",
             "validation AUROC": "validation_auroc",
+            "attacked validation accuracy": "validation_robust_accuracy",
         },
     }
     stages = [epoch.get("stage") for epoch in history]
@@ -196,6 +201,7 @@ def training_charts(result: Result) -> list[Chart]:
     charts: list[Chart] = []
     for title, lines in groups.items():
         curves = {name: [epoch.get(key) for epoch in history] for name, key in lines.items()}
+        curves = {name: curve for name, curve in curves.items() if any(value is not None for value in curve)}
         known = [value for curve in curves.values() for value in curve if value is not None]
         if known:
             top = 1.0 if title != "Loss" else nice(max(known))
