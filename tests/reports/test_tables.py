@@ -1,5 +1,6 @@
 """The tables that everyone reads."""
 
+from radproof.core.records import Doubt
 from radproof.reports.reading import Reading
 from radproof.reports.tables import attack_tables, defense_tables, goal_words, spread
 
@@ -48,7 +49,7 @@ def test_defences_stand_in_their_columns_with_the_headline_last(reading):
 def test_without_a_headline_the_report_says_that_a_single_attack_stands_in(result):
     cells = tuple(c for c in result.cells if c.column != "headline")
     table = defense_tables(Reading(result.model_copy(update={"cells": cells})))[0]
-    assert table.rows[3].boxes[-1].small == "lowest single attack: pgd"
+    assert table.rows[3].boxes[-1].small.startswith("lowest single attack: pgd")
 
 
 def test_goals_in_words():
@@ -84,3 +85,22 @@ def test_other_threats_are_in_no_table_of_budgets(reading, result):
     alone = Reading(result.model_copy(update={"cells": bounded}))
     assert attack_tables(alone) == attack_tables(reading)
     assert defense_tables(alone) == defense_tables(reading)
+
+
+def test_a_headline_with_a_serious_doubt_is_not_established(result):
+    def headlines(about, severity="serious"):
+        doubt = Doubt(kind="dead-gradients", about=about, message="no gradient", severity=severity)
+        reading = Reading(result.model_copy(update={"doubts": (doubt,)}))
+        table, bare = defense_tables(reading)[0], attack_tables(reading)[0]
+        rows = {row.head.text.partition(" · ")[2]: row for row in table.rows[: 1 + len(reading.defenses)]}
+        told = {name for name, row in rows.items() if "not established" in row.boxes[-1].small}
+        return told, {name for name, row in rows.items() if row.head.marks}, bare
+
+    every = set(headlines("all")[0])
+    assert {"no defence", "jpeg_tvm"} <= every
+    assert headlines("defense:jpeg_tvm")[:2] == ({"jpeg_tvm"}, {"jpeg_tvm"})
+    told, marked, bare = headlines("defense:none")
+    assert (told, marked) == ({"no defence"}, {"no defence"})
+    assert bare.marks == (1,)  # once beside the table, not in every box
+    assert not any(box.marks for row in bare.rows for box in row.boxes)
+    assert headlines("defense:jpeg_tvm", "note")[0] == set()

@@ -82,7 +82,7 @@ def _defenses(cells: Sequence[Cell], goal: str, doubts: Sequence[Doubt]) -> list
             what += f", and {_percent(after)} without attack ({_percent(before)} without it)"
         judged = _judged(kept, bare, before, after)
         # A doubt about a defence says that it is worse than it looks: what does not even look good needs none.
-        why = _serious(cells, at["none"] if judged == NO_HELP else cell, doubts)
+        why = serious(doubts, at["none"]) if judged == NO_HELP else _serious(cells, cell, doubts)
         if why:
             of_itself = f", as {why[0].message}" if why[0].about != "all" else ""
             judged = f"whether it helps is not established{of_itself}"

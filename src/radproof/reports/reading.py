@@ -179,6 +179,8 @@ class Reading:
         cell = next((cell for cell in self.result.cells if cell.key == about), None)
         if cell is not None:
             return describe(cell)
+        if about == f"defense:{BARE}":
+            return "the bare model"
         kind, _, which = about.partition(":")
         return f"{_KINDS.get(kind, kind.replace('_', ' '))} {which}".strip()
 
@@ -190,9 +192,8 @@ def about(cell: Cell | None) -> tuple[str, ...]:
     names = [cell.key, cell.column, f"column:{cell.column}"]
     if cell.attack not in (BARE, WORST):
         names += [cell.attack, f"attack:{cell.attack}"]
-    if cell.defense != BARE:
-        names += [cell.defense, f"defense:{cell.defense}"]
-    return tuple(names)
+    names.append(f"defense:{cell.defense}")
+    return tuple(names if cell.defense == BARE else [*names, cell.defense])
 
 
 def describe(cell: Cell) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from radproof.assess.result import Cell, Column
+from radproof.assess.result import Cell, Column, serious
 from radproof.reports.reading import BARE, ENSEMBLE, WORST, Budget, Reading, about, still_right
-from radproof.reports.words import NOTHING, Shown, joined, origin, show
+from radproof.reports.words import NOT_ESTABLISHED, NOTHING, Shown, joined, origin, show
 
 T = TypeVar("T")
 
@@ -101,20 +101,22 @@ def _attack_table(reading: Reading, goal: str, *, first: bool) -> Table:
         for attack, made_on in reading.attacks
     ]
     worst = tuple(
-        _right_box(cell, reading, small=_lowest_of(cell))
+        _right_box(cell, reading, small=joined(_lowest_of(cell), _unestablished(cell, reading)))
         for cell in (reading.headline(BARE, goal, rung.eps) for rung in reading.budgets)
     )
     rows.append(Row(Box(text=ENSEMBLE), worst, "headline"))
+    marks = reading.marks(f"defense:{BARE}")
     return Table(
         f"The bare model under attack; goal: {goal_words(goal)}",
         ("Attack", *(rung.label for rung in reading.budgets)),
-        tuple(rows),
+        tuple(Row(row.head, _without(marks, row.boxes), row.tone) for row in rows),
         "Large figure: images still right under attack (robust accuracy), over all images the goal concerns. "
         "Success: goal reached among images that were right before; as stored (after rounding to the file's grey "
         "levels), and in float where that differs. Ensemble: for each image the attack that did most harm; an image "
         "counts as still right only if every attack failed on it."
         if first
         else "",
+        marks,
     )
 
 
@@ -170,7 +172,7 @@ def _defense_row(reading: Reading, defense: str, goal: str, rung: Budget, *, fir
     named = f"defense:{defense}", defense
     head = Box(
         text=f"{rung.label} · {'no defence' if defense == BARE else defense}",
-        marks=() if defense == BARE else reading.marks(*named),
+        marks=reading.marks(named[0]) if defense == BARE else reading.marks(*named),
     )
     boxes = [
         _right_box(clean, reading),
@@ -178,10 +180,19 @@ def _defense_row(reading: Reading, defense: str, goal: str, rung: Budget, *, fir
             _right_box(cell, reading, small=_made_by(cell), none=_unmade(defense, column))
             for cell, (column, _) in zip(columns, COLUMNS, strict=True)
         ),
-        _right_box(headline, reading, small=_lowest_of(headline)),
+        _right_box(headline, reading, small=joined(_lowest_of(headline), _unestablished(headline, reading))),
     ]
-    own = [Box(box.shown, box.text, box.small, tuple(m for m in box.marks if m not in head.marks)) for box in boxes]
-    return Row(head, tuple(own), "group" if first else "")
+    return Row(head, _without(head.marks, boxes), "group" if first else "")
+
+
+def _without(marks: Sequence[int], boxes: Sequence[Box]) -> tuple[Box, ...]:
+    """Boxes without the marks that stand beside all of them."""
+    return tuple(Box(b.shown, b.text, b.small, tuple(m for m in b.marks if m not in marks)) for b in boxes)
+
+
+def _unestablished(cell: Cell | None, reading: Reading) -> str:
+    """What a serious doubt leaves of a figure."""
+    return NOT_ESTABLISHED if cell is not None and serious(reading.result.doubts, cell) else ""
 
 
 def _unmade(defense: str, column: Column) -> str:

@@ -9,6 +9,7 @@ from radproof.core.records import Estimate
 
 Kind = Literal["share", "points", "score", "budget", "decibel", "distance", "number"]
 NOTHING = "–"
+NOT_ESTABLISHED = "not established"
 
 
 @dataclass(frozen=True)
