@@ -43,7 +43,7 @@ from radproof.measure.intervals import Resampler
 from radproof.models.card import ModelCard, load_model
 from radproof.reports.comparison import markdown as comparison_page
 from radproof.reports.curves import write_curves
-from radproof.reports.html import write_report
+from radproof.reports.html import read_result, write_report
 from radproof.reports.junit import NAME as JUNIT
 from radproof.reports.junit import write_junit
 from radproof.reports.markdown import NAME as SUMMARY
@@ -88,8 +88,8 @@ def assess(
 ) -> Result:
     """Run a plan and draw its report; see assess.run.assess.
 
-    Where the plan has a gate, the result holds its verdicts and the run's folder gate.junit.xml, gate.sarif (which
-    points to `plan_file`) and summary.md.
+    Where the plan has a gate, the result holds its verdicts and the run's folder gate.junit.xml and gate.sarif (which
+    points to `plan_file`).
     """
     if pdf:
         require_pdf()
@@ -102,7 +102,6 @@ def assess(
     if plan.gate:
         write_junit(out / JUNIT, result, result.gates)
         write_sarif(out / SARIF, result, result.gates, plan_file)
-        write_markdown(out / SUMMARY, result, result.gates)
     return result
 
 
@@ -319,10 +318,12 @@ def audit(manifest: Manifest, *, progress: Progress = SILENT) -> tuple[Audit, tu
 
 
 def report(run: Path, *, pdf: bool = False) -> Path:
-    """Draw report.html (and report.pdf) from a finished run."""
+    """Draw report.html and summary.md (and report.pdf) from a finished run."""
     if not (run / assessment.RESULT).is_file():
         raise UnknownName(f"{run} holds no {assessment.RESULT}; run `radproof assess` first, or to its end")
     page = write_report(run)
+    result = read_result(run)
+    write_markdown(run / SUMMARY, result, result.gates)
     return write_pdf(run) if pdf else page
 
 

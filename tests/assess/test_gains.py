@@ -53,4 +53,7 @@ def test_right_under_attack_alone_does_not_count():
 
 def test_without_a_bare_headline_there_is_nothing_to_gain():
     right = np.ones(N, bool)
-    assert gains([answered("clean", "hard", right, right)], [answered("attack", "hard", right, right, 0.1)], Measured()) == ()
+    assert (
+        gains([answered("clean", "hard", right, right)], [answered("attack", "hard", right, right, 0.1)], Measured())
+        == ()
+    )

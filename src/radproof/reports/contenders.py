@@ -2,8 +2,10 @@
 """Defences side by side: what each brings, what it costs, attack by attack, as tables, a picture and sentences."""
 
 from html import escape
+from pathlib import Path
 
 from radproof.assess.result import Cell, Gain
+from radproof.core.files import write_text
 from radproof.core.records import Estimate
 from radproof.reports.charts import TONES, linear, tidy
 from radproof.reports.reading import BARE, Budget, Reading, about, still_right
@@ -45,8 +47,18 @@ def contender_words(reading: Reading) -> str:
         more = "does" if len(idle) == 1 else "do"
         said.append(f"{listed(idle)} {more} not, as far as {count(_images(reading), 'image')} can tell.")
     if doubted:
-        said.append(f"Not established, because a serious doubt stands: {listed(doubted)}.")
+        said.append(f"Not established, because a serious doubt stands about it: {listed(doubted)}.")
+    if reading.serious():
+        said.append("A serious doubt concerns every figure here: all of this was measured, none of it is established.")
     return " ".join(said)
+
+
+def write_figure(path: Path, reading: Reading) -> None:
+    """The figure as a file of its own, on white, where there is something to compare."""
+    drawn = contender_figure(reading)
+    if drawn:
+        start = drawn.index(">") + 1
+        write_text(path, f'{drawn[:start]}<rect width="100%" height="100%" fill="#ffffff"/>{drawn[start:]}')
 
 
 def contender_figure(reading: Reading) -> str:
@@ -90,7 +102,7 @@ def _gains(reading: Reading) -> Table:
             gain = _gain(reading, name, rung)
             more = (show(gain.robust, "points", label="change"),) if gain else ()
             shown = (show(still_right(cell), strip=True), *more) if cell else ()
-            doubted = name != BARE and _doubted(reading, name, rung)
+            doubted = name != BARE and (_doubted(reading, name, rung) or bool(reading.serious()))
             boxes.append(
                 Box(shown, "" if cell else NOTHING, "not established" if doubted else "", reading.marks(*about(cell)))
             )
@@ -160,7 +172,8 @@ def _doubted(reading: Reading, name: str, rung: Budget) -> bool:
     names = {f"defense:{name}"}
     for column in ("oblivious", "transfer", "adaptive", "headline"):
         names.update(cell.key for cell in reading.cells(name, [column], reading.goal, rung.eps))
-    return bool(reading.serious(*names))
+    about_all = set(reading.serious())
+    return bool(set(reading.serious(*names)) - about_all)
 
 
 def _images(reading: Reading) -> int:

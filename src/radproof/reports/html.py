@@ -51,7 +51,9 @@ def write_report(run: Path) -> Path:
     Raises BadInput when the folder holds no readable result, BadData when its gallery was altered.
     """
     path = run / NAME
-    write_text(path, render(read_result(run), run))
+    result = read_result(run)
+    write_text(path, render(result, run))
+    contenders.write_figure(run / "defences.svg", Reading(result))
     return path
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from radproof.assess.result import GateVerdict, Result
 from radproof.core.files import write_text
+from radproof.reports.contenders import contender_tables, contender_words
 from radproof.reports.reading import Reading
 from radproof.reports.summary import summary_rows
+from radproof.reports.tables import Box, Table
 from radproof.reports.words import count
 
 NAME = "summary.md"
@@ -31,6 +33,9 @@ def summary(result: Result, gates: Sequence[GateVerdict]) -> str:
         told = f"{broken} of {count(len(gates), 'gate')} not passed" if broken else f"all {len(gates)} passed"
         parts += [f"## Gates: {told}", gate_table(gates)]
     parts += ["## Verdict", _text(result.verdict)]
+    reading = Reading(result)
+    if words := contender_words(reading):
+        parts += ["## Defences", _text(words), *(told for t in contender_tables(reading) for told in _told(t))]
     parts += ["## Figures", table(_headline(result))]
     if result.doubts:
         doubts = [
@@ -59,6 +64,19 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
     head = list(rows[0])
     lines = [head, ["---"] * len(head), *([row[name] for name in head] for row in rows)]
     return "\n".join(f"| {' | '.join(_text(box) for box in line)} |" for line in lines)
+
+
+def _told(found: Table) -> list[str]:
+    """A table of the report: its caption, itself, and its note."""
+    rows = [
+        dict(zip(found.heads, (row.head.text, *(_boxed(box) for box in row.boxes)), strict=True)) for row in found.rows
+    ]
+    return [f"**{_text(found.caption)}**", table(rows), *([_text(found.note)] if found.note else [])]
+
+
+def _boxed(box: Box) -> str:
+    shown = [f"{one.label} {one}".strip() for one in box.shown]
+    return "; ".join(part for part in (box.text, *shown, "" if box.text else box.small) if part)
 
 
 def _headline(result: Result) -> list[dict[str, str]]:
