@@ -57,3 +57,16 @@ def test_nothing_right_leaves_nothing_to_attack(cell, clean):
     assert "No attack was made" in verdict((clean(),), None, ())
     apart = clean(column="oblivious", attack="spatial", goal="misclassify")
     assert "No attack within a norm was made" in verdict((clean(), apart), None, ())
+
+
+def test_many_defences_are_summed_up_with_the_best_in_full(cell, clean):
+    kept = {"none": 0.1, "a": 0.5, "b": 0.12, "c": 0.7, "d": 0.11, "e": 0.6}
+    cells = [clean(accuracy=0.9, defense=name) for name in kept]
+    cells += [
+        cell(column="headline", attack="worst", robust=robust, success=1 - robust, defense=name, half=0.02)
+        for name, robust in kept.items()
+    ]
+    doubted = Doubt(kind="gradient-masking", about="defense:e", message="its gradients are zero")
+    said = verdict(cells, None, [doubted])
+    assert "Of 5 defences: 2 helping (a, c); 2 not helping (b, d); 1 not established (e)." in said
+    assert "The best: with c, 70 % (68–72)" in said

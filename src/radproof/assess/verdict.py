@@ -2,12 +2,16 @@
 """The sentence at the top of a report, made from the figures and never stronger than the doubts allow."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from radproof.assess.result import Cell, Smallest, serious
 from radproof.core.params import show_fraction
 from radproof.core.records import Doubt, Estimate
 
 REFERENCE = 4 / 255 + 1e-9  # with room for rounding: the largest budget up to this is the one that defences are told by
+SPELLED_OUT = 3  # defences; more are summed up
+HELPS, TOO_DEAR = "it helps", "it costs more than it brings"
+UNSURE = "whether it helps is not established"
 NO_HELP = "it does not help"
 HELD = 0.8  # share of right answers that must survive, at the interval's bound, for "withstood"
 
@@ -68,7 +72,7 @@ def _defenses(cells: Sequence[Cell], goal: str, doubts: Sequence[Doubt]) -> list
     at = {c.defense: c for c in headline if c.eps == eps}
     # Clean figures are of all images: comparable only with a goal that concerns all.
     clean = {c.defense: c.robust_accuracy for c in cells if c.column == "clean"} if goal == "misclassify" else {}
-    found: list[str] = []
+    found: list[_Told] = []
     for name, cell in at.items():
         kept, bare = cell.robust_accuracy, at["none"].robust_accuracy
         if name == "none" or not kept or not bare or kept.value is None or bare.value is None:
@@ -83,11 +87,43 @@ def _defenses(cells: Sequence[Cell], goal: str, doubts: Sequence[Doubt]) -> list
         judged = _judged(kept, bare, before, after)
         # A doubt about a defence says that it is worse than it looks: what does not even look good needs none.
         why = serious(doubts, at["none"]) if judged == NO_HELP else _serious(cells, cell, doubts)
-        if why:
-            of_itself = f", as {why[0].message}" if why[0].about != "all" else ""
-            judged = f"whether it helps is not established{of_itself}"
-        found.append(f"{what}: {judged}.")
-    return found
+        because = f", as {why[0].message}" if why and why[0].about != "all" else ""
+        found.append(_Told(name, what, UNSURE if why else judged, because, kept.value))
+    return [told.sentence for told in found] if len(found) <= SPELLED_OUT else _summed_up(found)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What there is to say of one defence."""
+
+    name: str
+    what: str
+    judged: str
+    because: str
+    kept: float
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.what}: {self.judged}{self.because}."
+
+
+def _summed_up(found: Sequence[_Told]) -> list[str]:
+    """Many defences: how many of each kind, and the best in full."""
+    groups: dict[str, list[str]] = {HELPS: [], TOO_DEAR: [], NO_HELP: [], UNSURE: []}
+    for told in found:
+        groups[told.judged].append(told.name)
+    words = {
+        HELPS: "helping",
+        TOO_DEAR: "costing more than they bring",
+        NO_HELP: "not helping",
+        UNSURE: "not established",
+    }
+    kinds = [f"{len(names)} {words[judged]} ({', '.join(names)})" for judged, names in groups.items() if names]
+    best = max(found, key=lambda told: (told.judged == HELPS, told.kept))
+    return [
+        f"Of {len(found)} defences: {'; '.join(kinds)}.",
+        f"The best: {best.sentence[0].lower()}{best.sentence[1:]}",
+    ]
 
 
 def _judged(kept: Estimate, bare: Estimate, before: Estimate | None, after: Estimate | None) -> str:
@@ -95,7 +131,7 @@ def _judged(kept: Estimate, bare: Estimate, before: Estimate | None, after: Esti
         return NO_HELP
     gain = (kept.value or 0) - bare.value
     cost = (before.value or 0) - (after.value or 0) if before and after else 0.0
-    return "it costs more than it brings" if cost > gain else "it helps"
+    return TOO_DEAR if cost > gain else HELPS
 
 
 def _change(cell: Cell) -> str:
