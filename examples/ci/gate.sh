@@ -14,5 +14,5 @@ if [ -n "$previous" ] && [ -f "$previous/result.json" ]; then
   radproof compare "$run" "$previous" --markdown "$run/comparison.md"
 fi
 # GitHub shows what is written there on the job's page; elsewhere it goes into the log.
-cat "$run/summary.md" >>"${GITHUB_STEP_SUMMARY:-/dev/stdout}"
+if [ -n "${GITHUB_STEP_SUMMARY:-}" ]; then cat "$run/summary.md" >>"$GITHUB_STEP_SUMMARY"; else cat "$run/summary.md"; fi
 exit "$passed"
