@@ -100,7 +100,7 @@ def said(field: Any) -> str:
     if isinstance(default, tuple):
         return f"[{', '.join(map(str, default))}]"
     if isinstance(default, float):
-        return show_fraction(default) if default in (1 / 255, 2 / 255, 16 / 255) else f"{default:g}"
+        return show_fraction(default) if default in (1 / 255, 2 / 255, 8 / 255, 16 / 255) else f"{default:g}"
     return str(default) or "empty"
 
 

@@ -14,7 +14,7 @@ from radproof.assess import run as assessment
 from radproof.assess.baselines import shortcuts
 from radproof.assess.compare import Comparison
 from radproof.assess.compare import compare as compare_runs
-from radproof.assess.finished import Finished, open_run
+from radproof.assess.finished import Finished, open_run, read_result
 from radproof.assess.gate import check_known, judge, require_runs
 from radproof.assess.gate_sentence import anchor_gate
 from radproof.assess.material import FITTED, one_grid, open_manifest
@@ -43,7 +43,7 @@ from radproof.measure.intervals import Resampler
 from radproof.models.card import ModelCard, load_model
 from radproof.reports.comparison import markdown as comparison_page
 from radproof.reports.curves import write_curves
-from radproof.reports.html import read_result, write_report
+from radproof.reports.html import write_report
 from radproof.reports.junit import NAME as JUNIT
 from radproof.reports.junit import write_junit
 from radproof.reports.markdown import NAME as SUMMARY

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from radproof.assess.finished import read_result
 from radproof.core.records import Doubt, Estimate, canonical_json
 from radproof.errors import BadInput
 from radproof.reports.cards import cards
-from radproof.reports.html import methods, read_result, render, short_path, summary_rows, write_report
+from radproof.reports.html import methods, render, short_path, summary_rows, write_report
 from radproof.reports.reading import Reading
 
 HOSTILE = "<script>alert(1)</script>"

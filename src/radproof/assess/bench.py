@@ -25,7 +25,8 @@ from radproof.errors import NoGradient
 
 STEPS = (5, 20)  # of the probing PGD: as many as the plan's longest attack, within these
 LONGER = (10, 40)  # twice as many, within these
-HUGE, HUGE_STEPS, HUGE_MORE = 0.5, 20, 30  # the second, from another start, for images that withstand the first
+HUGE = {"huge/16": 1 / 32, "huge/4": 1 / 8, "huge": 1 / 2}  # what a smaller change fools, a larger may: steps are finer
+HUGE_STEPS = 20
 QUERIES = 60  # of Square, where PGD failed
 
 
@@ -110,9 +111,15 @@ class Bench:
                     made = self._attack(what, way, here)
                 except NoGradient:
                     continue
-                kept = made if what.startswith("huge") else self.stored(made, here)
+                kept = made if what in HUGE else self.stored(made, here)
                 left[rows] = self.right(kept, f"{what} {way}", rows)
         return left
+
+    def huge(self, live: Tensor) -> Tensor:
+        """(N,) bool: which of the live images are still right after changes that can hide any image."""
+        for what in HUGE:
+            live = self.left(what, live)
+        return live
 
     def _attack(self, what: str, way: Backward, rows: Tensor) -> Tensor:
         x, goal, model = self.x[rows], self.goal[rows], self.attacked(way)
@@ -126,10 +133,9 @@ class Bench:
             return attack["square"].make({"eps": eps, "queries": QUERIES})
         if what == "fgsm":
             return attack["fgsm"].make({"eps": eps})
-        steps = {"longer": self.longer, "huge": HUGE_STEPS, "huge_more": HUGE_MORE}[what]
-        if what.startswith("huge"):
-            return attack["pgd"].make({"eps": HUGE, "steps": steps, "stop_when_fooled": early})
-        return attack["pgd"].make({"eps": eps, "steps": steps})
+        if what in HUGE:
+            return attack["pgd"].make({"eps": HUGE[what], "steps": HUGE_STEPS, "stop_when_fooled": early})
+        return attack["pgd"].make({"eps": eps, "steps": self.longer})
 
     @property
     def steps(self) -> int:

@@ -61,7 +61,7 @@ def probe(material: Material, space: Workspace, name: str, batch: int) -> Arrays
         "square": bench.left("square", torch.as_tensor(climbed["pgd"])).numpy(),
         "longer": bench.left("longer", right & planned).numpy(),
         "planned": planned.numpy(),
-        "huge": bench.left("huge_more", bench.left("huge", right)).numpy(),
+        "huge": bench.huge(torch.as_tensor(climbed["pgd"])).numpy(),
         **measured(bench),
         "steps": np.array(bench.steps),
     }

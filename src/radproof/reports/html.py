@@ -13,11 +13,11 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import ValidationError
 
-from radproof.assess.result import SCHEMA_VERSION, Result
+from radproof.assess.finished import read_result
+from radproof.assess.result import Result
 from radproof.core.files import write_text
 from radproof.core.params import show_fraction
 from radproof.core.records import Estimate
-from radproof.errors import BadInput
 from radproof.reports import (
     cards,
     certified,
@@ -55,28 +55,6 @@ def write_report(run: Path) -> Path:
     write_text(path, render(result, run))
     contenders.write_figure(run / "defences.svg", Reading(result))
     return path
-
-
-def read_result(run: Path) -> Result:
-    """The result of a finished run. Raises BadInput saying what is wrong with the folder."""
-    path = run / "result.json"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise BadInput(
-            f"no result.json in {run}; expected the folder of a finished run; finish it with `radproof assess`"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"cannot read {path}: {error}") from None
-    try:
-        return Result.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadInput(
-            f"{path} is no result of schema version {SCHEMA_VERSION}: {where or 'it'}: {first['msg']}; "
-            "run `radproof assess` again with this version"
-        ) from None
 
 
 def summary_rows(result: Result) -> list[dict[str, str]]:

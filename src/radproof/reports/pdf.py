@@ -4,10 +4,11 @@
 from io import BytesIO
 from pathlib import Path
 
+from radproof.assess.finished import read_result
 from radproof.core.files import write_bytes
 from radproof.core.records import digest
 from radproof.errors import BadInput
-from radproof.reports.html import read_result, render
+from radproof.reports.html import render
 
 NAME = "report.pdf"
 
