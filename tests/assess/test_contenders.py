@@ -9,7 +9,7 @@ import torch
 from radproof.assess.contenders import Contender, in_front
 from radproof.assess.parts import settle_all
 from radproof.assess.plan import make_plan
-from radproof.assess.sections import Part
+from radproof.assess.sections import Part, in_order
 from radproof.core.rng import generator
 from radproof.defenses import defense
 from radproof.errors import BadPlan
@@ -90,7 +90,8 @@ PLAN = {
         ({"model": "x"}, "cannot be called model"),
         ({"none": "x"}, "cannot be called none"),
         ({"a": {"like": "model"}}, "put something in front"),
-        ({"a": {"like": "b", "behind": ["jpeg"]}, "b": "x"}, "stands before it"),
+        ({"a": {"like": "c", "behind": ["jpeg"]}, "b": "x"}, "refers to 'c'"),
+        ({"a": {"of": ["model", "b"]}, "b": {"of": ["model", "a"]}}, "in a circle: a → b → a|in a circle: b → a → b"),
         ({"a": {"path": "x", "start": "model"}}, "go with train"),
         ({"a": {"of": ["model", "model"]}}, "two or more"),
         ({"a": {"path": "x", "behind": ["jpeg"]}, "b": {"of": ["model", "a"]}}, "stands behind a defence"),
@@ -110,3 +111,10 @@ def test_paths_of_hardened_networks_are_relative_to_the_plan(tmp_path):
     )
     assert plan.hardened["a"].path == str(tmp_path / "models/a")
     assert plan.hardened["b"].train.adversarial.attack.params["network"] == str(tmp_path / "style.onnx")
+
+
+def test_the_order_of_the_plan_does_not_matter():
+    plans = {"c": {"of": ["model", "b"]}, "b": {"train": RECIPE, "start": "a"}, "a": "x"}
+    plan = make_plan({**PLAN, "hardened": plans}, base=Path())
+    assert list(plan.hardened) == ["c", "b", "a"]
+    assert in_order(plan.hardened) == ("a", "b", "c")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from radproof.assess.baselines import card_shortcuts
-from radproof.assess.sections import HardenedPlan, ModelPlan, SurrogatePlan
+from radproof.assess.sections import HardenedPlan, ModelPlan, SurrogatePlan, in_order
 from radproof.core.progress import Progress
 from radproof.core.records import digest
 from radproof.core.types import Classifier
@@ -71,9 +71,10 @@ class Opener:
         return {name: found[name] for name in plans}
 
     def hardened(self, plans: Mapping[str, HardenedPlan], model: Opened) -> dict[str, Surrogate]:
-        """Every network that takes the model's place, each made of, begun from or taught by those before it."""
+        """Every network that takes the model's place, each made of, begun from or taught by others."""
         found = {"model": Surrogate(model.network, model.card.architecture, model.network.fingerprint())}
-        for name, wanted in plans.items():
+        for name in in_order(plans):
+            wanted = plans[name]
             if wanted.of is not None:
                 found[name] = ensemble([found[member] for member in wanted.of], "+".join(wanted.of))
             elif wanted.like is not None:

@@ -22,6 +22,7 @@ from radproof.assess.sections import (
     SpendingPlan,
     SurrogatePlan,
     SurrogateSpec,
+    in_order,
 )
 from radproof.core.names import nearest
 from radproof.core.params import Epsilon
@@ -89,25 +90,22 @@ class Plan(Record):
         reserved = [name for name in ("model", "none") if name in self.hardened]
         if reserved:
             raise ValueError(f"a hardened network cannot be called {reserved[0]}; that is the network to assess")
-        before = ["model"]
+        known = ["model", *self.hardened]
         for name, network in self.hardened.items():
             for other in network.names:
-                if other not in before:
-                    raise ValueError(
-                        f"hardened {name} refers to {other!r}{nearest(other, before)}; name one that stands before it"
-                    )
+                if other not in known:
+                    raise ValueError(f"hardened {name} refers to {other!r}{nearest(other, known)}")
                 if other in self.hardened and self.hardened[other].fronted:
                     raise ValueError(
                         f"hardened {name} refers to {other}, which stands behind a defence; name its network"
                     )
-            before.append(name)
+        in_order(self.hardened)
         for name in self.spending.made_on if self.spending else ():
             if name not in ("model", *self.surrogates):
                 raise ValueError(f"spending is to be made on {name!r}{nearest(name, ['model', *self.surrogates])}")
         smoothed = self.certify.network if self.certify else "model"
         if smoothed not in ("model", *self.hardened):
-            known = nearest(smoothed, ["model", *self.hardened])
-            raise ValueError(f"certify is to smooth {smoothed!r}{known}")
+            raise ValueError(f"certify is to smooth {smoothed!r}{nearest(smoothed, known)}")
         return self
 
     @model_validator(mode="after")
@@ -227,4 +225,7 @@ def _explain(error: ValidationError, record: type[Record], what: str) -> str:
             owner = sections.get(str(part), owner)
         return f"the {what} has no key {where!r}{nearest(str(first['loc'][-1]), owner.model_fields)}"
     advice = "; write a budget as 4/255, or as a number above 0 and at most 1" if where.startswith("budgets") else ""
-    return f"{what}: {where}: {first['msg']}, got {first.get('input')!r}{advice}"
+    message = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    got = "" if isinstance(given, dict) else f", got {given!r}"  # a whole section says nothing
+    return ": ".join(part for part in (what, where, f"{message}{got}{advice}") if part)

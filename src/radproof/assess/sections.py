@@ -2,6 +2,8 @@
 """The sections of a plan: parts by name, data, networks, and what is measured beside the attacks."""
 
 import math
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -99,7 +101,7 @@ NetworkName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")]
 class HardenedPlan(Record):
     """Another network in the model's place, input transformations in front of one, or both: a defence by name.
 
-    `like`, `start`, `teacher` and `of` name the plan's model ("model") or an entry that stands before this one.
+    `like`, `start`, `teacher` and `of` name the plan's model ("model") or another entry.
     """
 
     path: str | None = None
@@ -137,6 +139,16 @@ class HardenedPlan(Record):
     def names(self) -> tuple[str, ...]:
         """The networks that this one is made of or learns from."""
         return tuple(name for name in (self.like, self.start, self.teacher, *(self.of or ())) if name)
+
+
+def in_order(plans: Mapping[str, HardenedPlan]) -> tuple[str, ...]:
+    """The names so that each comes after those it is made of or learns from. Raises ValueError for a circle."""
+    needs = {name: sorted(set(plans[name].names) & set(plans)) for name in sorted(plans)}
+    try:
+        return tuple(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        circle = " → ".join(reversed(error.args[1]))
+        raise ValueError(f"hardened networks are made of one another in a circle: {circle}") from None
 
 
 HardenedSpec = Annotated[HardenedPlan, BeforeValidator(_by_path)]
