@@ -173,8 +173,18 @@ def test_sound_ones_raise_none_of_this(judged, name):
     assert raised(judged, name) == set()
 
 
-def test_what_is_broken_is_never_said_to_help(judged):
-    said = verdict(judged.cells, None, judged.doubts)
-    for name in ("rounded_logits", "quantised", "detached", "saturated", "secretly_random"):
-        (sentence,) = (part for part in said.split("With ") if part.startswith(f"{name},"))
-        assert "it helps." not in sentence
+@pytest.mark.parametrize("name", ["rounded_logits", "quantised", "detached", "saturated", "secretly_random"])
+def test_what_is_broken_is_never_said_to_help(judged, name):
+    """By the attacks made on itself alone, as if nobody had thought of images made on the bare model."""
+    cells = [cell for cell in judged.cells if cell.defense in ("none", name)]
+    own = {cell.eps: cell for cell in cells if (cell.column, cell.defense, cell.attack) == ("adaptive", name, "worst")}
+    cells = [
+        cell.model_copy(update={"robust_accuracy": own[cell.eps].robust_accuracy})
+        if (cell.column, cell.defense) == ("headline", name)
+        else cell
+        for cell in cells
+    ]
+    fooled = verdict(cells, None, ())
+    if name != "secretly_random":
+        assert "it helps." in fooled  # without the doubts
+    assert "it helps." not in verdict(cells, None, judged.doubts)
