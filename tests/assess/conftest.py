@@ -157,7 +157,11 @@ def evidence():
     def make(*cells, **given):
         fingerprint, patient = given.pop("fingerprint", "same"), given.pop("patient", "p")
         material = SimpleNamespace(
-            plan=SimpleNamespace(),
+            plan=SimpleNamespace(
+                data=SimpleNamespace(fold=given.pop("fold", "test")),
+                model=SimpleNamespace(train=given.pop("train", None)),
+                hardened={},
+            ),
             card=SimpleNamespace(data_fingerprint="same"),
             manifest=SimpleNamespace(fingerprint=lambda: fingerprint),
             test=SimpleNamespace(samples=[SimpleNamespace(patient=patient)]),

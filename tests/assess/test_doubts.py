@@ -122,3 +122,12 @@ def test_detectors_that_promise_nothing_or_break_their_promise(evidence, clean, 
     broken = refused.model_copy(update={"detector": "b", "threshold": 1.0, "achieved_rate": measured(0.3)})
     kept = broken.model_copy(update={"achieved_rate": measured(0.07)})
     assert kinds(evidence(clean(), detection=(refused, broken, kept))) == ["no-threshold", "rate-not-kept"]
+
+
+def test_validation_images_are_for_choosing(evidence, clean):
+    assert "chosen-on-these-images" not in {d.kind for d in doubts(evidence(clean()))}
+    (loaded,) = [d for d in doubts(evidence(clean(), fold="validation")) if d.kind == "chosen-on-these-images"]
+    (trained,) = [
+        d for d in doubts(evidence(clean(), fold="validation", train=1)) if d.kind == "chosen-on-these-images"
+    ]
+    assert (loaded.severity, trained.severity) == ("note", "serious")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from radproof.assess.result import Gain
 from radproof.assess.verdict import verdict
 from radproof.core.records import Doubt
 
@@ -70,3 +71,29 @@ def test_many_defences_are_summed_up_with_the_best_in_full(cell, clean):
     said = verdict(cells, None, [doubted])
     assert "Of 5 defences: 2 helping (a, c); 2 not helping (b, d); 1 not established (e)." in said
     assert "The best: with c, 70 % (68–72)" in said
+
+
+@pytest.mark.parametrize(
+    ("brings", "half", "price", "judged"),
+    [
+        (0.3, 0.1, -0.1, "it helps"),
+        (0.3, 0.1, -0.4, "it costs more than it brings"),
+        (0.1, 0.15, 0.0, "too few to tell"),
+        (-0.1, 0.05, 0.0, "it does not help"),
+    ],
+)
+def test_the_paired_difference_decides(cell, clean, measured, brings, half, price, judged):
+    cells = [clean(accuracy=0.9), clean(accuracy=0.9, defense="jpeg")]
+    cells += [
+        headline(cell, robust=0.1, success=0.9),
+        headline(cell, robust=0.4, success=0.6, defense="jpeg", half=0.01),
+    ]
+    gain = Gain(
+        defense="jpeg",
+        goal="misclassify",
+        eps=4 / 255,
+        budget="4/255",
+        robust=measured(brings, half),
+        clean=measured(price),
+    )
+    assert judged in verdict(cells, None, (), [gain])

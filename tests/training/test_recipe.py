@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from radproof.training.recipe import AugmentRecipe, TrainingRecipe
+from radproof.training.recipe import AugmentRecipe, TrainingRecipe, plain, without_folders
 
 
 def test_defaults_are_the_published_recipe_made_safe_for_the_thorax():
@@ -43,3 +43,16 @@ def test_refuses(changes):
 def test_every_parameter_is_described():
     for record in (TrainingRecipe, AugmentRecipe):
         assert all(entry.description for entry in record.model_fields.values())
+
+
+def test_digests_know_an_inner_attacks_file_by_its_content_and_cards_by_its_name(tmp_path):
+    told = []
+    for folder, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / folder).mkdir()
+        file = tmp_path / folder / "style.onnx"
+        file.write_bytes(content)
+        recipe = TrainingRecipe.model_validate({"adversarial": {"attack": {"name": "stm", "network": str(file)}}})
+        told.append(plain(recipe)["adversarial"]["attack"]["params"]["network"])
+        assert without_folders(recipe, lambda path: path.name)["adversarial"]["attack"]["params"]["network"] == file.name
+    assert told[0] == told[1] != told[2]
+    assert str(tmp_path) not in "".join(told)

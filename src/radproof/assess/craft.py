@@ -24,6 +24,7 @@ from radproof.core.goals import goal as make_goal
 from radproof.core.goals import scope
 from radproof.core.types import Attack, Classifier
 from radproof.data.storage import Norm, quantise, read_png, to_unit_tensor, write_png
+from radproof.defenses.effect import effect
 from radproof.detectors.paired_check import paired_check
 from radproof.errors import BadData, BadPlan, NoGradient
 from radproof.measure.cost import PeakMemory
@@ -226,7 +227,8 @@ def _scored(material: Material, job: Job, batch: int, made: Made) -> Arrays:
     }
     if job.kind == "attack" and material.replay is None:  # of a replay only the stored images are left
         goal = make_goal(job.goal, material.y[made.rows], material.manifest.labels, material.manifest.head)
-        loose = predict(attacked_model(material, job), made.loose)
+        judge = _defended(material, job.on, job, batch) if job.role == "defense" else attacked_model(material, job)
+        loose = predict(judge, made.loose)
         arrays["reached_float"] = goal.reached(loose.to(material.device)).cpu().numpy()
     if job.kind != "clean":
         for name, measure in {"linf": linf, "l2": l2, "ssim": ssim, "psnr": psnr}.items():
@@ -257,9 +259,10 @@ def _quality(material: Material, made: Made, batch: int) -> Arrays:
     found: Arrays = {}
     for name, contender in material.contenders.items():
         if contender.defense is not None:
-            cleaned = contender.defense(made.stored, rng=batch_generator(material, "quality", name, batch))
-            for what, measure in {"ssim": ssim, "psnr": psnr}.items():
-                found[f"quality:{name}:{what}"] = measure(cleaned, made.stored).double().cpu().numpy()
+            rng = batch_generator(material, "quality", name, batch)
+            changed = effect(contender.defense, made.stored, rng=rng)
+            found[f"quality:{name}:ssim"] = changed.ssim.double().cpu().numpy()
+            found[f"quality:{name}:psnr"] = changed.psnr.double().cpu().numpy()
     return found
 
 

@@ -29,6 +29,7 @@ def doubts(evidence: Evidence) -> tuple[Doubt, ...]:
         for check in (
             _preflight,
             _leakage,
+            _chosen,
             _shortcut,
             _few,
             probe_doubts,
@@ -71,6 +72,23 @@ def _leakage(e: Evidence) -> Iterator[Doubt]:
             about="all",
             message="the data set names no patients, so images of one patient may lie in training and test",
         )
+
+
+def _chosen(e: Evidence) -> Iterator[Doubt]:
+    """Epochs, temperatures and denoisers are chosen by validation images: figures on these flatter what was trained."""
+    plan = e.material.plan
+    if plan.data.fold != "validation":
+        return
+    networks = (plan.model, *plan.hardened.values())
+    here = any(n.train is not None or getattr(n, "denoiser", None) is not None for n in networks)
+    yield Doubt(
+        kind="chosen-on-these-images",
+        about="all",
+        message="the images are validation images"
+        + (", by which this run chose the epochs of what it trained" if here else "")
+        + ": good for choosing parameters, not for a claim",
+        severity="serious" if here else "note",
+    )
 
 
 def _shortcut(e: Evidence) -> Iterator[Doubt]:

@@ -101,6 +101,7 @@ CHECKS: dict[str, Literal["always", "attacked", "defended", "detectors"]] = {
     "constant-answers": "always",
     "gradient-masking": "always",
     "leakage": "always",
+    "chosen-on-these-images": "always",
     "leakage-not-verifiable": "always",
     "shortcut": "always",
     "few-images": "always",

@@ -27,7 +27,7 @@ from radproof.assess.gains import gains
 from radproof.assess.gallery import pictures
 from radproof.assess.jobs import Job, gradients, list_jobs
 from radproof.assess.material import Material, check_parts, fit_detectors, open_material
-from radproof.assess.plan import Plan
+from radproof.assess.plan import FILES, Plan
 from radproof.assess.probed import probed
 from radproof.assess.replay import Replay, read_replay
 from radproof.assess.result import Certified, Result, Timing
@@ -40,7 +40,7 @@ from radproof.assess.verdict import verdict
 from radproof.assess.workspace import Workspace, open_workspace
 from radproof.attacks.metered import Precision, choose_precision
 from radproof.core.device import fingerprint, resolve
-from radproof.core.files import atomic, write_text
+from radproof.core.files import atomic, sha256_file, write_text
 from radproof.core.goals import goal as make_goal
 from radproof.core.progress import SILENT, Progress
 from radproof.core.records import Doubt
@@ -156,6 +156,10 @@ def _same_inputs(space: Workspace, material: Material) -> None:
     }
     facts |= {f"surrogate {name}": surrogate.fingerprint for name, surrogate in material.surrogates.items()}
     facts |= {f"hardened {name}": material.contenders[name].fingerprint for name in material.plan.hardened}
+    parts = material.parts
+    for label, part in {**parts.attacks, **parts.adaptive}.items():
+        named = [part.params[key] for key in FILES if part.params.get(key)]
+        facts |= {f"{Path(file).name} of {label}": sha256_file(Path(file)) for file in named if Path(file).is_file()}
     space.insist("inputs", facts)
 
 
@@ -225,6 +229,7 @@ def _result(
     plan, manifest, test = material.plan, material.manifest, material.test
     worst = worst_groups(found)
     cells = tuple(measurer.cell(a) for a in (*found, *worst))
+    brought = gains(found, worst, measurer)
     detected = detections(found, material, measurer)
     clean = next(a for a in found if a.job.kind == "clean" and a.defense == "none")
     baselines = evidence["baselines"]
@@ -248,7 +253,7 @@ def _result(
     return Result(
         name=plan.name,
         title=plan.title or plan.name,
-        verdict=verdict(cells, least, why),
+        verdict=verdict(cells, least, why, brought),
         phantom=manifest.source.get("kind") == "phantom" or material.card.phantom,
         labels=manifest.labels,
         head=manifest.head,
@@ -261,7 +266,7 @@ def _result(
         training=material.training,
         audit=audited.model_dump(mode="json"),
         cells=cells,
-        gains=gains(found, worst, measurer),
+        gains=brought,
         smallest=least,
         transfer=transfer(found, measurer),
         spending=spending(material, space, measurer),

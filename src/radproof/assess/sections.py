@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from radproof.core.params import Epsilon, Unit
 from radproof.core.records import Record
+from radproof.core.registry import named
 from radproof.training.denoiser_recipe import DenoiserRecipe
 from radproof.training.recipe import TrainingRecipe
 
@@ -24,16 +25,7 @@ class Part(Record):
         return self.name
 
 
-def _part(value: Any) -> Any:
-    """'sia', {'name': 'sia', 'copies': 4} and {'name': …, 'params': {…}} all name a part."""
-    if isinstance(value, str):
-        return {"name": value}
-    if isinstance(value, dict) and "name" in value and "params" not in value:
-        return {"name": value["name"], "params": {key: v for key, v in value.items() if key != "name"}}
-    return value
-
-
-PartSpec = Annotated[Part, BeforeValidator(_part)]
+PartSpec = Annotated[Part, BeforeValidator(named)]
 
 
 class DataPlan(Record):

@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from radproof.assess.result import Cell, Smallest, serious
+from radproof.assess.result import Cell, Gain, Smallest, serious
 from radproof.core.params import show_fraction
 from radproof.core.records import Doubt, Estimate
 
@@ -13,10 +13,13 @@ SPELLED_OUT = 3  # defences; more are summed up
 HELPS, TOO_DEAR = "it helps", "it costs more than it brings"
 UNSURE = "whether it helps is not established"
 NO_HELP = "it does not help"
+TOO_FEW = "these images are too few to tell whether it helps"
 HELD = 0.8  # share of right answers that must survive, at the interval's bound, for "withstood"
 
 
-def verdict(cells: Sequence[Cell], smallest: Smallest | None, doubts: Sequence[Doubt]) -> str:
+def verdict(
+    cells: Sequence[Cell], smallest: Smallest | None, doubts: Sequence[Doubt], gains: Sequence[Gain] = ()
+) -> str:
     """Plain sentences: what small changes do, at which size, and whether a defence helps."""
     headline = [c for c in cells if c.column == "headline"]
     bare = [c for c in headline if c.defense == "none"]
@@ -27,7 +30,7 @@ def verdict(cells: Sequence[Cell], smallest: Smallest | None, doubts: Sequence[D
     goal = "misclassify" if any(c.goal == "misclassify" for c in bare) else bare[0].goal
     ladder = sorted((c for c in bare if c.goal == goal), key=lambda c: c.eps)
     told = next((c for c in ladder if c.success and (c.success.low or 0) >= 0.5), _reference(ladder))
-    parts = (_bare(told, _serious(cells, told, doubts)), _median(smallest), *_defenses(cells, goal, doubts))
+    parts = (_bare(told, _serious(cells, told, doubts)), _median(smallest), *_defenses(cells, goal, doubts, gains))
     return " ".join(part for part in parts if part)
 
 
@@ -65,11 +68,12 @@ def _median(smallest: Smallest | None) -> str:
     return f"Half of the images are fooled by {eps * 255:.2g}/255 or less."
 
 
-def _defenses(cells: Sequence[Cell], goal: str, doubts: Sequence[Doubt]) -> list[str]:
+def _defenses(cells: Sequence[Cell], goal: str, doubts: Sequence[Doubt], gains: Sequence[Gain]) -> list[str]:
     """What each defence leaves of the right answers at the reference budget, and what it costs without an attack."""
     headline = [c for c in cells if c.column == "headline" and c.goal == goal]
     eps = _reference(sorted(headline, key=lambda c: c.eps)).eps
     at = {c.defense: c for c in headline if c.eps == eps}
+    paired = {g.defense: g for g in gains if (g.goal, g.eps) == (goal, eps)}
     # Clean figures are of all images: comparable only with a goal that concerns all.
     clean = {c.defense: c.robust_accuracy for c in cells if c.column == "clean"} if goal == "misclassify" else {}
     found: list[_Told] = []
@@ -84,9 +88,9 @@ def _defenses(cells: Sequence[Cell], goal: str, doubts: Sequence[Doubt]) -> list
         before, after = clean.get("none"), clean.get(name)
         if before and after:
             what += f", and {_percent(after)} without attack ({_percent(before)} without it)"
-        judged = _judged(kept, bare, before, after)
+        judged = _paired(paired[name]) if name in paired else _judged(kept, bare, before, after)
         # A doubt about a defence says that it is worse than it looks: what does not even look good needs none.
-        why = serious(doubts, at["none"]) if judged == NO_HELP else _serious(cells, cell, doubts)
+        why = serious(doubts, at["none"]) if judged in (NO_HELP, TOO_FEW) else _serious(cells, cell, doubts)
         because = f", as {why[0].message}" if why and why[0].about != "all" else ""
         found.append(_Told(name, what, UNSURE if why else judged, because, kept.value))
     return [told.sentence for told in found] if len(found) <= SPELLED_OUT else _summed_up(found)
@@ -109,13 +113,14 @@ class _Told:
 
 def _summed_up(found: Sequence[_Told]) -> list[str]:
     """Many defences: how many of each kind, and the best in full."""
-    groups: dict[str, list[str]] = {HELPS: [], TOO_DEAR: [], NO_HELP: [], UNSURE: []}
+    groups: dict[str, list[str]] = {HELPS: [], TOO_DEAR: [], TOO_FEW: [], NO_HELP: [], UNSURE: []}
     for told in found:
         groups[told.judged].append(told.name)
     words = {
         HELPS: "helping",
         TOO_DEAR: "costing more than they bring",
         NO_HELP: "not helping",
+        TOO_FEW: "too close to tell",
         UNSURE: "not established",
     }
     kinds = [f"{len(names)} {words[judged]} ({', '.join(names)})" for judged, names in groups.items() if names]
@@ -124,6 +129,16 @@ def _summed_up(found: Sequence[_Told]) -> list[str]:
         f"Of {len(found)} defences: {'; '.join(kinds)}.",
         f"The best: {best.sentence[0].lower()}{best.sentence[1:]}",
     ]
+
+
+def _paired(gain: Gain) -> str:
+    """The judgement that the paired difference allows."""
+    brings, price = gain.robust, -(gain.clean.value or 0.0)
+    if brings.value is None or brings.low is None or brings.value <= 0:
+        return NO_HELP
+    if brings.low <= 0:
+        return TOO_FEW
+    return TOO_DEAR if price > brings.value else HELPS
 
 
 def _judged(kept: Estimate, bare: Estimate, before: Estimate | None, after: Estimate | None) -> str:

@@ -26,6 +26,7 @@ from radproof.core.records import canonical_json
 from radproof.errors import BadInput, BadPlan
 
 Arrays = dict[str, np.ndarray]
+DEAR = ("work/batches", "model", "surrogates", "hardened")  # what took long is kept, whatever comes after it
 
 
 class Workspace:
@@ -97,8 +98,7 @@ def open_workspace(root: Path, plan: Plan, *, overwrite: bool = False) -> Genera
             _claim(space, plan)
             yield space
     except BadInput:
-        # A model that was trained here took long: it is kept.
-        if fresh and not (root / "work" / "batches").exists() and not (root / "model").exists():
+        if fresh and not any((root / kept).exists() for kept in DEAR):
             shutil.rmtree(root, ignore_errors=True)
         raise
 

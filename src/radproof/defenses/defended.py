@@ -20,8 +20,9 @@ class Defended:
     `eot`: draws of a random defence whose logits are averaged; a deterministic one is drawn once. The defence answers
     as itself with `eot=defense.votes`; an attacker may average over fewer or more draws per gradient (expectation over
     transformation). All draws of an image go through the model together, so `micro_batch` counts fewer images.
-    Every call draws anew from a generator seeded by `seed`, and an image's draws depend on its row and not on the other
-    images. Raises BadInput for an unknown `backward` or eot < 1.
+    Every call draws anew from a generator seeded by `seed`: an image's draws depend on its place among the calls and in
+    the batch, so on the micro-batch too, but never on what the other images show. Raises BadInput for an unknown
+    `backward` or eot < 1.
     """
 
     def __init__(

@@ -34,7 +34,9 @@ def contender_words(reading: Reading) -> str:
         return ""
     doubted = [name for name, _ in found if _doubted(reading, name, rung)]
     helps = [pair for pair in found if pair[0] not in doubted and (pair[1].robust.low or 0) > 0]
-    idle = [name for name, _ in found if name not in doubted and name not in dict(helps)]
+    rest = [pair for pair in found if pair[0] not in doubted and pair[0] not in dict(helps)]
+    idle = [name for name, gain in rest if (gain.robust.value or 0) <= 0]
+    close = [name for name, _ in rest if name not in idle]
     said: list[str] = []
     if helps:
         helps.sort(key=lambda pair: -(pair[1].robust.value or 0))
@@ -44,8 +46,9 @@ def contender_words(reading: Reading) -> str:
         ]
         said.append(f"Against the worst attack at {rung.label}, {listed(told)} keep more images right than no defence.")
     if idle:
-        more = "does" if len(idle) == 1 else "do"
-        said.append(f"{listed(idle)} {more} not, as far as {count(_images(reading), 'image')} can tell.")
+        said.append(f"{listed(idle)} {'does' if len(idle) == 1 else 'do'} not.")
+    if close:
+        said.append(f"Too close to tell from {count(_images(reading), 'image')}: {listed(close)}.")
     if doubted:
         said.append(f"Not established, because a serious doubt stands about it: {listed(doubted)}.")
     if reading.serious():

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from radproof.attacks import attack
 from radproof.core.params import Epsilon, Fraction, Steps
 from radproof.core.records import Record
-from radproof.core.registry import split_name
+from radproof.core.registry import named, split_name
 
 Method = Literal["pgd", "fast", "trades", "mart"]
 OWN_STEPS: dict[str, int] = {"pgd": 7, "fast": 1, "trades": 10, "mart": 10}
@@ -40,15 +40,6 @@ class InnerAttack(Record):
         return name, recipe.settle(params)
 
 
-def _named(value: Any) -> Any:
-    """'sia', {'name': 'sia', 'copies': 4} and {'name': …, 'params': {…}} all name an attack."""
-    if isinstance(value, str):
-        return {"name": value}
-    if isinstance(value, dict) and "name" in value and "params" not in value:
-        return {"name": value["name"], "params": {key: v for key, v in value.items() if key != "name"}}
-    return value
-
-
 class AdversarialRecipe(Record):
     """Training on attacked images: fine-tuning only, the attack made anew for every batch."""
 
@@ -68,7 +59,7 @@ class AdversarialRecipe(Record):
         default=None, description="Size of its step at the full budget, or n/255; none: 2.5*eps/steps, fast: 1.25*eps."
     )
     beta: float = Field(default=6.0, ge=0, le=1000, description="Weight of the divergence in trades and mart.")
-    attack: Annotated[InnerAttack, BeforeValidator(_named)] | None = Field(
+    attack: Annotated[InnerAttack, BeforeValidator(named)] | None = Field(
         default=None, description="A registered attack with its parameters, instead of the method's own."
     )
     clean_share: float = Field(

@@ -32,7 +32,7 @@ from radproof.training.epochs import Stage, one_epoch
 from radproof.training.folds import check_every_class, gather
 from radproof.training.history import Epoch, History, read_history, score, write_history
 from radproof.training.inner import make_adversary
-from radproof.training.recipe import TrainingRecipe, plain
+from radproof.training.recipe import TrainingRecipe, plain, without_folders
 from radproof.training.robust import collapse, units
 from radproof.training.schedule import exhausted
 from radproof.training.stages import fine_tuning_stage, head_stage, logits_of
@@ -244,8 +244,7 @@ def _finished(folder: Path, told: str, device: torch.device) -> Trained | None:
 
 def _told_recipe(task: Task) -> dict[str, Any]:
     """The recipe with what auto came to, without the folders of whoever trained, and what was trained before."""
-    weights = task.recipe.weights and Path(task.recipe.weights).name
-    told = {**task.recipe.model_dump(mode="json"), "precision": task.arithmetic.precision, "weights": weights}
+    told = {**without_folders(task.recipe, lambda file: file.name), "precision": task.arithmetic.precision}
     calibration = {"calibration": "none: distilled at a temperature, used at 1"} if task.recipe.distill else {}
     return told | dict(task.before) | calibration
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every parameter of a training, in one frozen record: a plan holds it, a model card repeats it."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from radproof.core.files import sha256_file
 from radproof.core.params import Fraction
 from radproof.core.records import Record
 from radproof.training.hardening import AdversarialRecipe, DistillRecipe
@@ -99,6 +102,17 @@ class TrainingRecipe(Record):
         return self
 
 
+def without_folders(recipe: TrainingRecipe, say: Callable[[Path], str]) -> dict[str, Any]:
+    """The recipe as JSON: `say` stands for the files of an inner attack, and the weights have a name without folder."""
+    told = recipe.model_dump(mode="json")
+    told["weights"] = recipe.weights and Path(recipe.weights).name
+    inner = (told["adversarial"] or {}).get("attack")
+    for key in ("network", "mask"):
+        if inner and inner["params"].get(key):
+            inner["params"][key] = say(Path(inner["params"][key]))
+    return told
+
+
 LATER = ("adversarial", "noise", "distill")
 LATER_OF_AUGMENT = ("style", "style_strength", "augmix", "augmix_severity", "augmix_width")
 
@@ -108,7 +122,8 @@ def plain(recipe: TrainingRecipe) -> dict[str, Any]:
 
     Keys that came later are left out at their defaults, so that what older versions trained is still known.
     """
-    told = recipe.model_dump(mode="json", exclude={"weights"})
+    told = without_folders(recipe, sha256_file)
+    del told["weights"]
     usual = TrainingRecipe().model_dump(mode="json")
     for now, then, later in ((told, usual, LATER), (told["augment"], usual["augment"], LATER_OF_AUGMENT)):
         for key in later:
