@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field
 
 from radproof.core.params import Epsilon
-from radproof.core.registry import Need, Registry, split_name
+from radproof.core.registry import Need, Registry, named, split_name
 from radproof.errors import BadPlan, UnknownName
 
 
@@ -91,3 +91,20 @@ def test_a_name_is_registered_once(parts):
         @parts(title="Again", paper="")
         def adder() -> str:
             return ""
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("sia", {"name": "sia", "params": {}}),
+        ({"name": "sia", "copies": 4}, {"name": "sia", "params": {"copies": 4}}),
+        ({"name": "sia", "params": {"copies": 4}}, {"name": "sia", "params": {"copies": 4}}),
+    ],
+)
+def test_a_part_may_be_written_in_three_ways(given, expected):
+    assert named(given) == expected
+
+
+@pytest.mark.parametrize("given", [None, 4, ["sia"], {"copies": 4}, {"name": "sia", "params": {}, "copies": 4}])
+def test_what_names_no_part_is_left_to_the_schema(given):
+    assert named(given) is given

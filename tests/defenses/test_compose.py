@@ -48,6 +48,8 @@ def test_settled_parameters_make_the_same_part_again():
         ([7], "name"),
         ([{"name": "tvm", "lam": -1}], "tvm: lam"),
         ([{"name": "tvm", "lambda": 1}], "no parameter 'lambda'"),
+        ([{"name": "tvm", "params": None}], "name with parameters"),
+        ([{"name": "tvm", "params": {}, "lam": 1}], "name with parameters"),
     ],
 )
 def test_what_is_no_row_of_defences_is_refused(parts, says):

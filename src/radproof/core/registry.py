@@ -149,6 +149,15 @@ def split_name(text: str) -> tuple[str, str | None]:
     return name, rest.rstrip("]") if bracket else None
 
 
+def named(value: Any) -> Any:
+    """'sia', {'name': 'sia', 'copies': 4} and {'name': …, 'params': {…}} as the last; anything else as it is."""
+    if isinstance(value, str):
+        return {"name": value, "params": {}}
+    if isinstance(value, Mapping) and "name" in value and "params" not in value:
+        return {"name": value["name"], "params": {key: v for key, v in value.items() if key != "name"}}
+    return value
+
+
 def _signature(name: str, build: Callable[..., Any]) -> tuple[type[BaseModel], dict[str, str]]:
     fields: dict[str, Any] = {}
     needs: dict[str, str] = {}

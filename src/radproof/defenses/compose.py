@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 from pydantic import BeforeValidator, Field
 from torch import Generator, Tensor
 
-from radproof.core.registry import Preset
+from radproof.core.registry import Preset, named
 from radproof.core.types import Backward, Defense
 from radproof.defenses.registry import defense
 from radproof.errors import RadproofError
@@ -60,18 +60,19 @@ def _parts(value: object) -> object:
     """Names, or mappings with a name and parameters, as mappings; each checked. Anything else for pydantic to judge."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise ValueError("expected a list of defences in their order, such as [jpeg, {name: tvm, lam: 0.05}]")
-    return [_part({"name": part} if isinstance(part, str) else part) for part in value]
+    return [_part(part) for part in value]
 
 
 def _part(value: object) -> dict[str, Any]:
-    if not isinstance(value, Mapping) or "name" not in value:
+    part = named(value)
+    if not isinstance(part, Mapping) or set(part) != {"name", "params"} or not isinstance(part["params"], Mapping):
         raise ValueError(f"expected a defence's name, or its name with parameters; got {value!r}")
-    given = {str(key): v for key, v in value.items() if key not in ("name", "params")} | dict(value.get("params", {}))
+    given = {str(key): v for key, v in part["params"].items()}
     try:
-        defense[str(value["name"])].settle(given)
+        defense[str(part["name"])].settle(given)
     except RadproofError as error:
         raise ValueError(str(error)) from None
-    return {"name": str(value["name"]), **given}
+    return {"name": str(part["name"]), **given}
 
 
 Parts = Annotated[
