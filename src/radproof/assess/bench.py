@@ -25,8 +25,9 @@ from radproof.errors import NoGradient
 
 STEPS = (5, 20)  # of the probing PGD: as many as the plan's longest attack, within these
 LONGER = (10, 40)  # twice as many, within these
-HUGE = {"huge/16": 1 / 32, "huge/4": 1 / 8, "huge": 1 / 2}  # what a smaller change fools, a larger may: steps are finer
-HUGE_STEPS = 20
+# What a smaller change fools, a larger may, and its steps are finer.
+HUGE = {"huge/16": 1 / 32, "huge/8": 1 / 16, "huge/4": 1 / 8, "huge": 1 / 2}
+HUGE_STEPS = 12
 QUERIES = 60  # of Square, where PGD failed
 
 
