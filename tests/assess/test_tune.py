@@ -1,10 +1,12 @@
 """A search becomes one plan on validation patients; the front holds what nothing beats."""
 
+from types import SimpleNamespace
+
 import pytest
 import yaml
 
-from radproof.assess.tune import pareto, read_search
-from radproof.errors import BadPlan
+from radproof.assess.tune import Search, pareto, read_search, tuned
+from radproof.errors import BadInput, BadPlan
 
 RECIPE = {"architecture": "cxrnet", "input_size": 32}
 BASE = {
@@ -20,8 +22,8 @@ BASE = {
 
 @pytest.fixture
 def search(tmp_path):
-    def write(**given):
-        (tmp_path / "base.yaml").write_text(yaml.safe_dump(BASE))
+    def write(base=None, **given):
+        (tmp_path / "base.yaml").write_text(yaml.safe_dump({**BASE, **(base or {})}))
         (tmp_path / "search.yaml").write_text(yaml.safe_dump({"plan": "base.yaml", **given}))
         return read_search(tmp_path / "search.yaml")
 
@@ -62,11 +64,61 @@ def test_training_budgets_are_searched_and_what_they_begin_from_stays(search):
         ({"defenses": [{"name": "jpeg", "quality": list(range(1, 80))}]}, "at most 64"),
         ({"defenses": [{"name": "jpeg", "quality": [500]}]}, "quality"),
         ({"hardened": {"a": {"train": {**RECIPE, "seed": [0, 0]}}}}, "two candidates"),
+        ({"defenses": [{"name": "jpeg", "quality": []}]}, "no value for jpeg: quality"),
+        ({"defenses": [{"name": "jpeg", "params": None}]}, "params"),
+        ({"hardened": {"a": {"train": {**RECIPE, "seed": []}}}}, "no value for a.train.seed"),
+        ({"hardened": {"a": {"start": 5, "train": RECIPE}}}, "start"),
+        ({"hardened": {"a": {"of": [["first"], "other"]}}}, "of"),
+        ({"base": {"hardened": None}, "defenses": [{"name": "jpeg"}]}, "hardened"),
+        ({"base": {"data": "phantom"}, "defenses": [{"name": "jpeg"}]}, "data"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(search, given, said):
     with pytest.raises(BadPlan, match=said):
         search(**given)
+
+
+def test_what_a_candidate_begins_from_may_be_written_in_short(search, tmp_path):
+    base = {"hardened": {"other": "m2", "idle": "m3", "both": {"of": ["other", "model"]}}}
+    plan, _, _ = search(base, hardened={"a": {"start": "both", "teacher": None, "train": {**RECIPE, "seed": [1, 2]}}})
+    assert set(plan.hardened) == {"other", "both", "a-seed-1", "a-seed-2"}
+    assert plan.hardened["other"].path == str(tmp_path / "m2")
+
+
+def finished(*cells):
+    return SimpleNamespace(cells=cells, gains=(), images=9, patients=7, detection=())
+
+
+def headline(cell, defense, robust, eps=4, goal="misclassify"):
+    given = {"column": "headline", "attack": "worst", "success": 0.5, "threat": "linf"}
+    return cell(**given, defense=defense, robust=robust, eps=eps / 255, goal=goal)
+
+
+def test_candidates_are_told_from_best_to_worst_under_attack_at_one_budget(cell, clean):
+    shares = {"none": (0.9, 0.0), "a": (0.8, 0.5), "b": (0.7, 0.4), "c": (0.8, 0.5), "d": (0.85, 0.4)}
+    cells = [clean(defense=name, accuracy=right) for name, (right, _) in shares.items()]
+    for name, (_, robust) in shares.items():
+        cells += [headline(cell, name, robust), headline(cell, name, 1 - robust, eps=1)]
+        cells += [headline(cell, name, 1 - robust, goal="missed-finding")]
+        cells += [cell(column="adaptive", defense=name, robust=1 - robust)]
+    found = tuned(finished(*cells), Search(plan="p"), {"a": {"defenses": [{"name": "a"}]}}, 4 / 255)
+    assert [c.name for c in found.candidates] == ["a", "c", "d", "b", "none"]
+    assert [c.name for c in found.candidates if c.front] == ["a", "c", "d", "none"]
+    assert [c.robust.value for c in found.candidates] == [0.5, 0.5, 0.4, 0.4, 0.0]
+    assert (found.candidates[0].chosen, found.candidates[1].chosen) == ({"defenses": [{"name": "a"}]}, {})
+    assert (found.budget, found.images, found.patients) == ("4/255", 9, 7)
+
+
+def test_another_goal_is_chosen_by_where_no_attack_wants_any_wrong_answer(cell, clean):
+    cells = [clean(), headline(cell, "none", 0.3, goal="missed-finding"), cell(column="corruption", goal="", robust=1)]
+    assert tuned(finished(*cells), Search(plan="p"), {}, 4 / 255).candidates[0].robust.value == 0.3
+
+
+def test_without_a_headline_there_is_nothing_to_choose_by(cell, clean):
+    patch = cell(attack="patch", threat="patch", eps=0, robust=0.3)
+    for cells in ((clean(), patch), (clean(), headline(cell, "none", 0.3, eps=1))):
+        with pytest.raises(BadInput, match="no accuracy under attack at 4/255 to choose by"):
+            tuned(finished(*cells), Search(plan="p"), {}, 4 / 255)
 
 
 def test_the_front_holds_what_nothing_beats():

@@ -7,7 +7,7 @@ and their differences are paired.
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_origin
 
@@ -16,11 +16,12 @@ from pydantic import Field
 from radproof.assess.parts import settle_all
 from radproof.assess.plan import Plan, checked, make_plan, read_yaml
 from radproof.assess.result import Gain, Result
+from radproof.assess.sections import HardenedPlan, Part
 from radproof.core.params import show_fraction
 from radproof.core.records import Estimate, Record
-from radproof.core.registry import split_name
+from radproof.core.registry import named, split_name
 from radproof.defenses import defense
-from radproof.errors import BadPlan
+from radproof.errors import BadInput, BadPlan
 
 MOST = 64  # candidates
 Rate = Annotated[float, Field(gt=0, lt=0.5)]
@@ -77,6 +78,7 @@ def read_search(path: Path) -> tuple[Plan, Search, dict[str, dict[str, Any]]]:
         raise BadPlan("the search has nothing to try; give defenses:, hardened: or false_positive_rates:")
     base = path.parent / search.plan
     raw = read_yaml(base, "plan")
+    known = make_plan(raw, base=base.parent)
     defenses = [part for wanted in search.defenses for part in _parts(wanted)]
     hardened: dict[str, dict[str, Any]] = {}
     for key, wanted in search.hardened.items():
@@ -86,13 +88,14 @@ def read_search(path: Path) -> tuple[Plan, Search, dict[str, dict[str, Any]]]:
             hardened[name] = entry
     if len(defenses) + len(hardened) > MOST:
         raise BadPlan(f"the search has {len(defenses) + len(hardened)} candidates, at most {MOST} are tried at a time")
-    data = {**raw.get("data", {}), "fold": "validation", "images": search.images}
+    entries = [checked(HardenedPlan, entry, f"hardened {name}") for name, entry in hardened.items()]
+    needed = _needed(known, [name for entry in entries for name in entry.names])
     raw |= {
-        "name": f"{raw.get('name', 'assessment')}-tuned",
-        "title": f"{raw.get('title') or raw.get('name', 'assessment')}: search on validation patients",
-        "data": data,
+        "name": f"{known.name}-tuned",
+        "title": f"{known.title or known.name}: search on validation patients",
+        "data": {**raw["data"], "fold": "validation", "images": search.images},
         "defenses": defenses,
-        "hardened": {**_needed(raw.get("hardened", {}), hardened), **hardened},
+        "hardened": {**{name: raw["hardened"][name] for name in needed}, **hardened},
         "gate": [],
     }
     plan = make_plan(raw, base=base.parent)
@@ -102,8 +105,17 @@ def read_search(path: Path) -> tuple[Plan, Search, dict[str, dict[str, Any]]]:
 
 
 def tuned(result: Result, search: Search, told: Mapping[str, dict[str, Any]], eps: float) -> Tuned:
-    """The candidates of a finished run, with the front of clean against adaptive accuracy at one budget."""
-    goal = "misclassify" if any(c.goal == "misclassify" for c in result.cells) else result.cells[-1].goal
+    """The candidates of a finished run, with the front of clean against adaptive accuracy at one budget.
+
+    Raises BadInput where no attack bounded by that budget was made: then nothing tells candidates apart.
+    """
+    goals = [c.goal for c in result.cells if c.column == "headline" and c.eps == eps]
+    if not goals:
+        raise BadInput(
+            f"the run has no accuracy under attack at {show_fraction(eps)} to choose by; give the plan an attack "
+            "that a budget bounds, such as pgd"
+        )
+    goal = "misclassify" if "misclassify" in goals else goals[0]
     clean = {c.defense: c.scores.accuracy for c in result.cells if c.column == "clean"}
     robust = {
         c.defense: c.robust_accuracy
@@ -118,12 +130,11 @@ def tuned(result: Result, search: Search, told: Mapping[str, dict[str, Any]], ep
             name=name,
             chosen=told.get(name, {}),
             clean=clean[name],
-            robust=found,
+            robust=robust[name],
             gain=gains.get(name),
             front=name in front,
         )
         for name in sorted(points, key=lambda name: (-points[name][1], -points[name][0], name))
-        if (found := robust[name]) is not None
     ]
     return Tuned(
         budget=show_fraction(eps),
@@ -163,20 +174,20 @@ def _parts(wanted: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One defence per combination of the listed values; lists that the parameter itself is stay whole."""
     if "name" not in wanted:
         raise BadPlan(f"a defence to search needs a name; got {dict(wanted)}")
-    recipe = defense[split_name(str(wanted["name"]))[0]]
-    given = {**wanted.get("params", {}), **{k: v for k, v in wanted.items() if k not in ("name", "params")}}
+    part = checked(Part, named(wanted), "defences to search")
+    recipe = defense[split_name(part.name)[0]]
     tried: dict[str, list[Any]] = {}
-    for key, value in given.items():
+    for key, value in part.params.items():
         field = recipe.params.model_fields.get(key)
         several = isinstance(value, list) and (field is None or get_origin(field.annotation) not in (tuple, list))
-        tried[key] = value if several else [value]
+        tried[key] = _some(value, f"{part.name}: {key}") if several else [value]
     found = [dict(zip(tried, values, strict=True)) for values in itertools.product(*tried.values())]
-    return [{"name": wanted["name"], **params} for params in found]
+    return [{"name": part.name, **params} for params in found]
 
 
 def _entries(name: str, wanted: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """One network per combination of the values listed under adversarial:, noise: or distill: of its recipe."""
-    paths = list(_listed(wanted))
+    paths = [(path, _some(values, ".".join(map(str, (name, *path))))) for path, values in _listed(wanted)]
     for values in itertools.product(*(choices for _, choices in paths)):
         entry: dict[str, Any] = _copied(wanted)
         words = [name]
@@ -187,6 +198,12 @@ def _entries(name: str, wanted: Mapping[str, Any]) -> Iterator[tuple[str, dict[s
             inner[path[-1]] = value
             words.append(f"{path[-1]}-{value}")
         yield re.sub(r"[^a-z0-9._-]+", "-", "-".join(words).lower())[:32], entry
+
+
+def _some(values: list[Any], where: str) -> list[Any]:
+    if not values:
+        raise BadPlan(f"the search lists no value for {where}; give one or more, or leave it out")
+    return values
 
 
 _WHOLE = ("behind", "of")  # keys whose lists are meant
@@ -204,18 +221,13 @@ def _copied(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _copied(value) if isinstance(value, Mapping) else value for key, value in entry.items()}
 
 
-def _needed(known: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The plan's own hardened networks that candidates are made of, and what those are made of in turn."""
-    names: set[str] = set()
-
-    def ask(entry: Mapping[str, Any]) -> None:
-        for key in ("like", "start", "teacher", "of"):
-            value = entry.get(key, ())
-            for name in [value] if isinstance(value, str) else value:
-                if name in known and name not in names:
-                    names.add(name)
-                    ask(known[name])
-
-    for entry in wanted.values():
-        ask(entry)
-    return {name: entry for name, entry in known.items() if name in names}
+def _needed(known: Plan, names: Iterable[str]) -> list[str]:
+    """The plan's own hardened networks among these, and what those are made of in turn, in the plan's order."""
+    needed: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in known.hardened and name not in needed:
+            needed.add(name)
+            waiting += known.hardened[name].names
+    return [name for name in known.hardened if name in needed]

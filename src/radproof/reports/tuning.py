@@ -5,8 +5,9 @@ from html import escape
 
 import yaml
 
-from radproof.assess.tune import Candidate, Tuned
+from radproof.assess.tune import Alarm, Candidate, Tuned
 from radproof.reports.charts import TONES, linear, tidy
+from radproof.reports.markdown import table
 from radproof.reports.words import sentence
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 460, 320, 52, 440, 16, 270
@@ -14,7 +15,8 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 460, 320, 52, 440, 16, 270
 
 def front_svg(found: Tuned) -> str:
     """Every candidate by its clean and its adaptive accuracy; those on the front are filled and joined."""
-    shown = [c for c in found.candidates if c.clean.value is not None and c.robust.value is not None]
+    numbered = enumerate(found.candidates, 1)  # as in the table
+    shown = [(n, c) for n, c in numbered if c.clean.value is not None and c.robust.value is not None]
     x, y = linear(0, 1, LEFT, RIGHT), linear(0, 1, BOTTOM, TOP)
     parts = [
         f'<path d="M{LEFT} {tidy(y(s))}H{RIGHT}M{tidy(x(s))} {TOP}V{BOTTOM}" stroke="#d9dee6"/>'
@@ -22,11 +24,11 @@ def front_svg(found: Tuned) -> str:
         f'<text x="{tidy(x(s))}" y="{BOTTOM + 16}" text-anchor="middle" fill="#556070">{100 * s:.0f} %</text>'
         for s in (0, 0.25, 0.5, 0.75, 1)
     ]
-    best = sorted((c for c in shown if c.front), key=lambda c: c.clean.value or 0)
+    best = sorted((c for _, c in shown if c.front), key=lambda c: c.clean.value or 0)
     joined = "L".join(f"{tidy(x(c.clean.value or 0))} {tidy(y(c.robust.value or 0))}" for c in best)
     if joined:
         parts.append(f'<path d="M{joined}" fill="none" stroke="{TONES[1]}" stroke-width="1.5"/>')
-    for number, c in enumerate(shown, 1):
+    for number, c in shown:
         at = f'cx="{tidy(x(c.clean.value or 0))}" cy="{tidy(y(c.robust.value or 0))}"'
         fill = TONES[1] if c.front else "#ffffff"
         low, high = tidy(y(c.robust.low or 0)), tidy(y(c.robust.high or 0))
@@ -53,16 +55,10 @@ def tuning_markdown(found: Tuned) -> str:
         "",
         "![Clean against adaptive accuracy](front.svg)",
         "",
-        "| | candidate | right on clean images | right under the worst attack | front |",
-        "|---|---|---|---|---|",
-        *(_row(number, c) for number, c in enumerate(found.candidates, 1)),
+        table([_row(number, c) for number, c in enumerate(found.candidates, 1)]),
     ]
     if found.alarms:
-        lines += ["", "| detector | false alarms | attack | budget | detected |", "|---|---|---|---|---|"]
-        lines += [
-            f"| {a.detector} | {100 * a.rate:g} % | {a.attack} | {a.budget} | {100 * a.detected:.0f} % |"
-            for a in found.alarms
-        ]
+        lines += ["", table([_alarm(alarm) for alarm in found.alarms])]
     chosen = [c for c in found.candidates if c.front and c.chosen]
     if chosen:
         lines += ["", "On the front, as a plan says it:", ""]
@@ -85,6 +81,21 @@ def tuning_rows(found: Tuned) -> list[dict[str, str]]:
     ]
 
 
-def _row(number: int, c: Candidate) -> str:
-    name = "no defence" if c.name == "none" else c.name
-    return f"| {number} | {name} | {sentence(c.clean)} | {sentence(c.robust)} | {'yes' if c.front else ''} |"
+def _row(number: int, c: Candidate) -> dict[str, str]:
+    return {
+        "": str(number),
+        "candidate": "no defence" if c.name == "none" else c.name,
+        "right on clean images": sentence(c.clean),
+        "right under the worst attack": sentence(c.robust),
+        "front": "yes" if c.front else "",
+    }
+
+
+def _alarm(a: Alarm) -> dict[str, str]:
+    return {
+        "detector": a.detector,
+        "false alarms": f"{100 * a.rate:g} %",
+        "attack": a.attack,
+        "budget": a.budget,
+        "detected": f"{100 * a.detected:.0f} %",
+    }
