@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from radproof.assess.frameworks import ATLAS, ATLAS_VERSION, CLAUSES, FRAMEWORKS, OUTSIDE, Clauses
-from radproof.assess.result import CorruptionSummary, Detection, DetectionRow, Result
+from radproof.assess.result import Certified, CertifiedAt, CorruptionSummary, Detection, DetectionRow, Result
 from radproof.assess.standards import standards
 from radproof.core.records import Doubt, Estimate
 
@@ -161,6 +161,32 @@ def test_detectors_and_corruptions(attacked):
     assert "15(4)" in found["corruption"].clauses.eu
     refused = one.model_copy(update={"threshold": None})
     assert "detection" not in by_kind(finished(*attacked(), detection=(refused,)))
+
+
+def certified(network, *curve):
+    points = tuple(CertifiedAt(radius=radius, accuracy=bounds(share)) for radius, share in curve)
+    return Certified.model_construct(network=network, sigma=0.25, accuracy=bounds(0.9), curve=points)
+
+
+@pytest.mark.parametrize(
+    ("curve", "radius", "share"),
+    [
+        (((0.0, 0.8), (0.25, 0.5), (0.5, 0.2), (0.75, 0.0)), "0.5", 0.2),
+        (((0.0, 0.8), (0.25, 0.0), (0.5, 0.0)), "0.25", 0.0),
+        (((0.0, 0.8),), "0", 0.8),
+    ],
+)
+def test_a_certificate_is_told_with_its_radius(attacked, curve, radius, share):
+    row = by_kind(finished(*attacked(), certified=certified("model", *curve)))["certified"]
+    assert (row.about, row.estimate.value) == (f"model, noise of 0.25, L2 radius {radius}", share)
+
+
+def test_a_certificate_is_doubted_with_the_network_it_is_of(attacked):
+    curve = ((0.0, 0.8), (0.25, 0.5))
+    for about, told in (("defense:noisy", [True, False]), ("defense:none", [False, True])):
+        doubt = Doubt(kind="not-converged", about=about, message="m")
+        results = [finished(*attacked(), doubts=(doubt,), certified=certified(n, *curve)) for n in ("model", "noisy")]
+        assert [by_kind(result)["certified"].established for result in results] == told
 
 
 def test_each_row_names_its_file_with_its_hash_and_leaves_the_risk_to_the_reader(attacked):

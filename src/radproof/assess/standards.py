@@ -137,9 +137,14 @@ def _corruptions(result: Result) -> Iterator[StandardsRow]:
 
 def _certified(result: Result) -> Iterator[StandardsRow]:
     found = result.certified
-    if found:
-        about = f"{found.network}, noise of {found.sigma:g}"
-        yield _row(result, "certified", about, found.accuracy, "are right", "certified", evidence=RESULT)
+    if found is None:
+        return
+    proved = [point for point in found.curve if point.radius > 0 and point.accuracy.value]
+    point = proved[-1] if proved else next((p for p in found.curve if p.radius > 0), found.curve[0])
+    about = f"{found.network}, noise of {found.sigma:g}, L2 radius {point.radius:g}"
+    says = "are right, with a proof that no change within the radius turns them"
+    contender = BARE if found.network == "model" else found.network
+    yield _row(result, "certified", about, point.accuracy, says, "certified", contender=contender, evidence=RESULT)
 
 
 def _doubts(result: Result) -> Iterator[StandardsRow]:
