@@ -240,6 +240,18 @@ def test_the_best_detector_on_the_attack_it_sees_worst(sound):
     assert found.grade == "E"
 
 
+def test_an_attack_with_few_successes_judges_no_detector_where_another_has_many(sound):
+    def seen(few, many):
+        found = [row("sia", 4 / 255, 0.3, 0.2), row("pgd", 4 / 255, 0.9, 0.86)]
+        pairs = zip(found, (few, many), strict=True)
+        one = detector(
+            "d", *(r.model_copy(update={"detected": r.detected.model_copy(update={"n": n})}) for r, n in pairs)
+        )
+        return component(Findings(sound().cells, None, (one,), (), ()), "detection").bound
+
+    assert (seen(9, 10), seen(10, 90), seen(3, 9)) == (0.86, 0.2, 0.2)
+
+
 def test_what_was_not_measured_says_so(sound, cell):
     bare = sound(without=("smallest", "detection", "corruptions"))
     reasons = {one.name: one.reason for one in scores(bare)[0].components if one.estimate is None}

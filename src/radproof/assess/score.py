@@ -13,6 +13,7 @@ from radproof.assess.result import Cell, Component, CorruptionSummary, Detection
 from radproof.core.records import Doubt, Estimate
 
 BARE = "none"
+ENOUGH = 10  # successes that an attack must have to be the one a detector is judged on, where any has so many
 SMALL, LARGE = CLINICAL
 
 
@@ -173,7 +174,8 @@ def _detection(findings: Findings, contender: str) -> Measured:
 
 def _hardest(detection: Detection, eps: float) -> DetectionRow | None:
     rows = [row for row in detection.rows if abs(row.eps - eps) < ROUNDING and row.detected.value is not None]
-    return min(rows, key=lambda row: row.detected.low or 0.0, default=None)
+    enough = [row for row in rows if row.detected.n >= ENOUGH]
+    return min(enough or rows, key=lambda row: row.detected.low or 0.0, default=None)
 
 
 def _corruptions(findings: Findings, contender: str) -> Measured:
