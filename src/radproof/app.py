@@ -121,7 +121,7 @@ def gate(
     finished = open_run(run)
     told = tuple(anchor_gate(sentence, Path.cwd()) for sentence in require) or (read_plan(plan).gate if plan else ())
     check_known(finished.result, told)
-    sentences = told or tuple(finished.result.plan.get("gate", ()))
+    sentences = told if told or plan else tuple(finished.result.plan.get("gate", ()))
     if not sentences:
         raise BadInput(f"{plan or run} promises nothing: its plan has no gate; give --require 'clean_accuracy >= 0.8'")
     require_runs(sentences)

@@ -153,6 +153,12 @@ def test_a_finished_run_is_judged_again(released, radproof, tmp_path):
     assert code == 2 and "budgets are 1/255, 8/255" in err
 
 
+def test_a_plan_without_promises_is_not_judged_by_the_runs_own(released, striped, write_plan, radproof, tmp_path):
+    path = write_plan(tmp_path, {**striped[1], "gate": []})
+    code, _, err = radproof("gate", released[1], "--plan", path)
+    assert code == 2 and f"{path} promises nothing" in err
+
+
 def test_new_promises_need_no_new_attacks(released, striped, write_plan, radproof, tmp_path):
     root, plan = striped
     started = open_run(released[1]).result.timing.started
