@@ -13,6 +13,7 @@ from radproof.assess.finished import Finished
 from radproof.assess.gate import judge
 from radproof.errors import BadInput
 from radproof.measure.intervals import Resampler
+from radproof.reports.comparison import conclusion
 
 N = 40
 CLEAN = ("clean", "none", "", 0.0, "", "model", "none")
@@ -174,6 +175,21 @@ def test_many_rows_are_corrected(tmp_path):
     assert not row.differs
 
 
+def test_many_images_of_one_patient_are_no_difference(tmp_path):
+    """Twelve images alone would be p = 2/2^12, but a third of all draws of 20 patients leave that patient out."""
+    patients = ["p0"] * 12 + [f"p{1 + n % 19}" for n in range(N - 12)]
+    clean, lost = np.ones(N, bool), np.arange(N) >= 12
+    a, b = (run(tmp_path / name, {CLEAN: found}, patients=patients) for name, found in (("a", clean), ("b", lost)))
+    (row,) = compare(a, b).rows
+    assert row.p_holm < 0.001 and row.difference.low == 0
+    assert not row.differs
+    spread = [f"p{n}" for n in range(N)]
+    a, b = (run(tmp_path / name, {CLEAN: found}, patients=spread) for name, found in (("c", clean), ("d", lost)))
+    assert compare(a, b).rows[0].differs and compare(b, a).rows[0].differs
+    said = conclusion(compare(a, b))
+    assert said.startswith("1 of 1 row differ") and "0 outside the interval" in said
+
+
 def test_no_discordant_image_still_leaves_room():
     """The rule of three: with n patients and no exception, up to about 3.7/n of them may be (95 %, two-sided)."""
     resampler = Resampler([str(n) for n in range(60)], draws=200)
@@ -201,6 +217,63 @@ def test_not_worse_is_judged_at_the_low_bound_of_the_difference(tmp_path, monkey
     assert judge(a, [f"not worse than b by {max(room, -low) + 0.001}"])[0].verdict == "passed"
     assert judge(a, [f"not worse than b by {room - 0.001}"])[0].verdict == "failed"
     assert judge(a, ["not worse than b by 0.5 @ 1/255 for missed-finding"])[0].verdict == "not established"
+
+
+@pytest.fixture
+def judged(tmp_path, monkeypatch):
+    """Judge one sentence about a run whose plan is the other's but for what is given."""
+
+    def verdict(sentence, ours, theirs):
+        held = {CLEAN: np.ones(N, bool), at("pgd"): np.ones(N, bool)}
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        b = run(folder / "b", held, theirs)
+        monkeypatch.setattr("radproof.assess.gate.open_run", lambda path: b)
+        return judge(run(folder / "a", held, ours), [sentence])[0]
+
+    return verdict
+
+
+ALIKE = {
+    "attacks": [{"name": "pgd", "params": {"steps": 9}}, {"name": "sia", "params": {"network": "/here/n"}}],
+    "adaptive": [{"name": "pgd", "params": {}}],
+    "surrogates": {"other": {"path": "/here/m", "train": None}},
+    "goals": ["misclassify"],
+    "eot": 8,
+    "preset": "quick",
+}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        (
+            {"attacks": [{"name": "pgd", "params": {"steps": 1}}, ALIKE["attacks"][1]]},
+            "only the second has pgd(steps=1)",
+        ),
+        ({"adaptive": []}, "not the same adaptive: only the first has pgd"),
+        ({"surrogates": {}}, "not the same surrogates"),
+        ({"goals": ["misclassify", "missed-finding"]}, "only the second has missed-finding"),
+        ({"eot": 1}, "not the same eot: 8 and 1"),
+        ({"preset": "published"}, "not the same preset: quick and published"),
+    ],
+)
+def test_runs_that_were_not_attacked_alike_establish_nothing(judged, theirs, said):
+    for sentence in ("not worse than b by 0.5", "not worse than b by 0.5 @ 1/255"):
+        verdict = judged(sentence, ALIKE, ALIKE | theirs)
+        assert verdict.verdict == "not established"
+        assert "not attacked alike" in verdict.message and verdict.message.count(said) == 1
+
+
+def test_what_else_differs_is_told_with_the_verdict(judged):
+    theirs = ALIKE | {
+        "seed": 5,
+        "attacks": [{"name": "sia", "params": {"network": "/there/n"}}, ALIKE["attacks"][0]],
+        "surrogates": {"other": {"path": "/there/m", "train": None}},
+    }
+    verdict = judged("not worse than b by 0.5", ALIKE, theirs)
+    assert verdict.verdict == "passed"
+    assert "; not the same seed: 0 and 5" in verdict.message and "not the same surrogates.other.path" in verdict.message
+    assert judged("not worse than b by 0.5", ALIKE, ALIKE).message.endswith("at least -0.5")
 
 
 def test_differences_between_plans_are_told_without_folders():

@@ -208,15 +208,23 @@ def test_detection_is_judged_at_the_attack_that_hides_best(cell, clean, measured
     assert verdict("detection >= 0.1 @ 1/255 by frequency", doubts=unkept) == "not established"
 
 
-def test_certified_accuracy_is_read_at_a_radius_no_smaller(judged, measured):
+def test_certified_accuracy_is_read_at_a_radius_no_smaller(clean, measured):
     curve = [SimpleNamespace(radius=r, accuracy=measured(a)) for r, a in ((0.0, 0.9), (0.25, 0.5), (0.5, 0.3))]
-    made = SimpleNamespace(network="model", curve=curve)
+    bare, noisy = cells = clean(), clean(defense="noisy")
 
-    def verdict(sentence):
-        result = SimpleNamespace(cells=(), doubts=(), detection=(), certified=made)
+    def verdict(sentence, network="model", doubts=()):
+        made = SimpleNamespace(network=network, curve=curve)
+        result = SimpleNamespace(cells=cells, doubts=doubts, detection=(), certified=made)
         return judge(SimpleNamespace(result=result), [sentence])[0]
 
     assert verdict("certified_accuracy >= 0.45 @ radius 0.25").verdict == "passed"
     assert verdict("certified_accuracy >= 0.45 @ radius 0.3").verdict == "failed"
     assert verdict("certified_accuracy >= 0.0 @ radius 0.6").verdict == "not established"
     assert verdict("certified_accuracy >= 0.0 @ radius 0.5 with other").verdict == "not established"
+
+    wanted, blocked = "certified_accuracy >= 0.0 @ radius 0.25", "not established"
+    for about in (bare.key, "defense:none", "all"):
+        assert verdict(wanted, doubts=[doubt(about)]).verdict == blocked
+    for about in (noisy.key, "defense:noisy"):
+        assert verdict(wanted, doubts=[doubt(about)]).verdict == "passed"
+        assert verdict(f"{wanted} with noisy", "noisy", [doubt(about)]).verdict == blocked

@@ -2,7 +2,8 @@
 """Two runs, or the contenders of one, on the same images: paired differences, and whether chance explains them.
 
 McNemar, Psychometrika 1947 (exact: a binomial test on the images that only one answers rightly); Holm, Scandinavian
-Journal of Statistics 1979, since many rows are tested. The test counts images; the interval counts patients.
+Journal of Statistics 1979, since many rows are tested. The test counts images, the interval patients: a difference
+must pass both.
 """
 
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ class Compared(Record):
     only_b: int
     p: float  # exact McNemar
     p_holm: float  # corrected for the number of rows
-    differs: bool  # p_holm below 1 - confidence
+    differs: bool  # p_holm below 1 - confidence, and 0 outside the difference's interval
 
 
 class Comparison(Record):
@@ -76,7 +77,7 @@ def compare(a: Finished, b: Finished | None = None) -> Comparison:
         confidence=pairing.confidence,
         differences=() if b is None else tuple(differences(a.result, b.result)),
         rows=tuple(
-            row.model_copy(update={"p_holm": p, "differs": p < 1 - pairing.confidence})
+            row.model_copy(update={"p_holm": p, "differs": p < 1 - pairing.confidence and _apart(row.difference)})
             for row, p in zip(raw, corrected, strict=True)
         ),
     )
@@ -180,6 +181,10 @@ def holm(p: Sequence[float]) -> list[float]:
         most = max(most, min(1.0, (len(p) - rank) * p[k]))
         corrected[k] = most
     return corrected
+
+
+def _apart(difference: Estimate) -> bool:
+    return (difference.low or 0.0) > 0 or (difference.high or 0.0) < 0
 
 
 def _shared(a: Finished, b: Finished) -> list[Question]:

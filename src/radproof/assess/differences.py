@@ -16,6 +16,7 @@ _FACTS = {
 }
 _PLACES = ("path", "patients", "weights", "network", "mask")  # folders of a machine: that they differ is enough
 _SAID = ("name", "title", "gate", "gallery", "bootstrap", "confidence")  # of no figure that is compared
+_ATTACKER = ("attacks", "adaptive", "surrogates", "goals", "eot", "preset")  # what an accuracy under attack is of
 _LONG = 60
 
 
@@ -35,6 +36,24 @@ def differences(a: Result, b: Result) -> Iterator[str]:
     for key, what in _FACTS.items():
         if a.provenance.get(key) != b.provenance.get(key):
             yield f"not the same {what}: {a.provenance.get(key)} and {b.provenance.get(key)}"
+
+
+def attacked_otherwise(a: Result, b: Result) -> list[str]:
+    """Those that make two accuracies under attack no like for like; order and names of folders do not."""
+    keys = [key for key in _ATTACKER if _content(a.plan.get(key)) != _content(b.plan.get(key))]
+    ours, theirs = ({key: run.plan.get(key) for key in keys} for run in (a, b))
+    return list(_plans(ours, theirs, ""))
+
+
+def _content(value: Any) -> Any:
+    bare = _placeless(value)
+    return sorted(map(canonical_json, list[Any](bare))) if isinstance(bare, list) else bare
+
+
+def _placeless(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _placeless(v) for k, v in dict[str, Any](value).items() if k not in _PLACES}
+    return [_placeless(item) for item in list[Any](value)] if isinstance(value, list) else value
 
 
 def _plans(a: Mapping[str, Any], b: Mapping[str, Any], within: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from radproof.assess.compare import Compared, compare
+from radproof.assess.differences import attacked_otherwise
 from radproof.assess.finished import Finished, open_run
 from radproof.assess.gate_sentence import COMPARED, DOUBTS, Gate, check_gates, read_gate
 from radproof.assess.result import Cell, GateVerdict, Result
@@ -143,7 +144,8 @@ def _certified(result: Result, gate: Gate) -> list[_Figure]:
     point = min((p for p in made.curve if p.radius >= (gate.radius or 0) - 1e-9), key=lambda p: p.radius, default=None)
     if point is None:
         return []
-    about = ("certified", f"certified:{name}", f"defense:{name}")
+    clean = [c.key for c in result.cells if c.column == "clean" and c.defense == gate.defense]
+    about = (*clean, f"defense:{gate.defense}")
     return [_Figure(point.accuracy, "certified", f" at radius {point.radius:g}", about)]
 
 
@@ -168,9 +170,11 @@ def _no_doubts(result: Result, gate: Gate) -> GateVerdict:
 def _not_worse(run: Finished, gate: Gate) -> GateVerdict:
     name = Path(gate.run).name
     try:
-        rows = [row for row in compare(run, open_run(Path(gate.run))).rows if _asked(run.result, row, gate)]
+        other = open_run(Path(gate.run))
+        compared = compare(run, other)
     except BadInput as error:
         return _verdict(gate, "not established", None, name, str(error))
+    rows = [row for row in compared.rows if _asked(run.result, row, gate)]
     if not rows:
         return _verdict(gate, "not established", None, name, f"{name} holds no such figure to compare with")
     row = min(rows, key=lambda row: row.difference.low or 0.0)
@@ -189,7 +193,13 @@ def _not_worse(run: Finished, gate: Gate) -> GateVerdict:
         and (cell.column, cell.goal, cell.eps) in asked
     ]
     about = [key for cell in cells for key in _about(run.result, cell)]
-    return _weighed(run.result, gate, kept, row.difference, name, told, about)
+    unlike = attacked_otherwise(run.result, other.result) if any(row.eps for row in rows) else []
+    verdict = _weighed(run.result, gate, kept, row.difference, name, told, about)
+    if unlike:
+        why = f"{told}, but the runs were not attacked alike: {'; '.join(unlike)}"
+        verdict = _verdict(gate, "not established", row.difference, name, why)
+    others = [line for line in compared.differences if line not in unlike]
+    return verdict.model_copy(update={"message": "; ".join([verdict.message, *others])})
 
 
 def _asked(result: Result, row: Compared, gate: Gate) -> bool:

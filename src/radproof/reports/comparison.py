@@ -58,7 +58,8 @@ def conclusion(comparison: Comparison) -> str:
     differing = sum(row.differs for row in comparison.rows)
     return (
         f"{differing} of {count(len(comparison.rows), 'row')} differ by more than chance explains (exact McNemar "
-        f"test, Holm's correction, at {1 - comparison.confidence:.2g}); intervals: paired by image, drawn by patient"
+        f"test over images, Holm's correction, at {1 - comparison.confidence:.2g}, and 0 outside the interval; "
+        "intervals: paired by image, drawn by patient)"
     )
 
 
