@@ -79,3 +79,15 @@ def test_parts_can_be_written_three_ways(tmp_path):
         ("pgd", {"steps": 4}),
         ("mi", {"decay": 0.5}),
     ]
+
+
+def test_a_parameter_that_only_shares_a_files_name_is_left_alone(tmp_path):
+    raw = {
+        "data": {"kind": "phantom"},
+        "model": {"path": "m"},
+        "attacks": [{"name": "usmm", "mask": 0.5}, {"name": "patch", "mask": "where.png"}],
+        "budgets": ["1/255"],
+    }
+    usmm, patch = make_plan(raw, base=tmp_path).attacks
+    assert usmm.params["mask"] == 0.5
+    assert patch.params["mask"] == str(tmp_path / "where.png")

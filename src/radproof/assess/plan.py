@@ -33,7 +33,7 @@ from radproof.training.hardening import AdversarialRecipe, DistillRecipe
 from radproof.training.recipe import TrainingRecipe
 
 R = TypeVar("R", bound=Record)
-FILES = ("network", "mask")  # parameters of parts that name a file
+FILES = ("network", "mask")  # parameters of parts that, where they are text, name a file
 
 
 class Plan(Record):
@@ -176,7 +176,7 @@ def _anchored(plan: Plan, base: Path) -> Plan:
         return train.model_copy(update={"weights": absolute(train.weights), "adversarial": hard})
 
     def files(params: Mapping[str, Any]) -> dict[str, Any]:
-        return {**params, **{key: absolute(params[key]) for key in FILES if params.get(key)}}
+        return {**params, **{key: absolute(params[key]) for key in FILES if isinstance(params.get(key), str)}}
 
     def anchored(part: Part) -> Part:
         return part.model_copy(update={"params": files(part.params)})

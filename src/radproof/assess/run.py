@@ -158,7 +158,7 @@ def _same_inputs(space: Workspace, material: Material) -> None:
     facts |= {f"hardened {name}": material.contenders[name].fingerprint for name in material.plan.hardened}
     parts = material.parts
     for label, part in {**parts.attacks, **parts.adaptive}.items():
-        named = [part.params[key] for key in FILES if part.params.get(key)]
+        named = [part.params[key] for key in FILES if isinstance(part.params.get(key), str)]
         facts |= {f"{Path(file).name} of {label}": sha256_file(Path(file)) for file in named if Path(file).is_file()}
     space.insist("inputs", facts)
 

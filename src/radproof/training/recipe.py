@@ -108,7 +108,7 @@ def without_folders(recipe: TrainingRecipe, say: Callable[[Path], str]) -> dict[
     told["weights"] = recipe.weights and Path(recipe.weights).name
     inner = (told["adversarial"] or {}).get("attack")
     for key in ("network", "mask"):
-        if inner and inner["params"].get(key):
+        if inner and isinstance(inner["params"].get(key), str):
             inner["params"][key] = say(Path(inner["params"][key]))
     return told
 
