@@ -89,6 +89,11 @@ def test_too_few_draws_are_a_note(evidence, clean, probed, measured):
     assert found(evidence, clean, probed(random=True, agreement=measured(0.95))) == []
 
 
+def test_gradients_of_chance_are_serious(evidence, clean, probed, measured):
+    (doubt,) = found(evidence, clean, probed(random=True, agreement=measured(0.1)))
+    assert (doubt.kind, doubt.severity) == ("eot-too-small", "serious")
+
+
 def test_what_was_said_of_the_bare_model_before_is_not_said_twice(evidence, clean, probed):
     said = Doubt(kind="probabilities", about="all", message="so it is")
     assert found(evidence, clean, probed(name="none", probabilities=True), preflight=(said,)) == [said]

@@ -15,6 +15,7 @@ RISE = 0.9  # share of images whose loss an attack must raise
 SAME = 1e-4  # of the largest logit, what arithmetic may change between equal questions
 CLOSE = 1e-3  # the same between batches of different sizes
 AGREE = 0.9  # cosine between halves of the draws
+CHANCE = 0.5  # below it, gradients are more of the draws than of the image
 
 
 def probe_doubts(e: Evidence) -> Iterator[Doubt]:
@@ -170,7 +171,7 @@ def _draws(one: Probed) -> Iterator[Doubt]:
             message=f"gradients of {_who(one)} over two halves of the {one.eot} draws have a mean cosine of "
             f"{show(one.agreement, 2)}, {one.agreement.n} images, less than {AGREE}: more draws would make the attack "
             "stronger",
-            severity="note",
+            severity="serious" if (one.agreement.high or 0) < CHANCE else "note",
         )
 
 

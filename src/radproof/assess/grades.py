@@ -114,6 +114,7 @@ CHECKS: dict[str, Literal["always", "attacked", "defended", "detectors"]] = {
     "one-step-beats-iterative": "attacked",
     "noise-does-as-much": "attacked",
     "random-without-eot": "defended",
+    "eot-too-small": "defended",
     "weak-adaptive-attack": "defended",
     "not-tested-adaptively": "defended",
     "no-threshold": "detectors",
