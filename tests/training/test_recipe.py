@@ -53,6 +53,8 @@ def test_digests_know_an_inner_attacks_file_by_its_content_and_cards_by_its_name
         file.write_bytes(content)
         recipe = TrainingRecipe.model_validate({"adversarial": {"attack": {"name": "stm", "network": str(file)}}})
         told.append(plain(recipe)["adversarial"]["attack"]["params"]["network"])
-        assert without_folders(recipe, lambda path: path.name)["adversarial"]["attack"]["params"]["network"] == file.name
+        assert (
+            without_folders(recipe, lambda path: path.name)["adversarial"]["attack"]["params"]["network"] == file.name
+        )
     assert told[0] == told[1] != told[2]
     assert str(tmp_path) not in "".join(told)

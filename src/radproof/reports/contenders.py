@@ -46,7 +46,8 @@ def contender_words(reading: Reading) -> str:
         ]
         said.append(f"Against the worst attack at {rung.label}, {listed(told)} keep more images right than no defence.")
     if idle:
-        said.append(f"{listed(idle)} {'does' if len(idle) == 1 else 'do'} not.")
+        none = "Not so with" if helps else f"Against the worst attack at {rung.label}, no more images stay right with"
+        said.append(f"{none} {listed(idle, 'or')}.")
     if close:
         said.append(f"Too close to tell from {count(_images(reading), 'image')}: {listed(close)}.")
     if doubted:
