@@ -17,6 +17,7 @@ from radproof.assess.compare import compare as compare_runs
 from radproof.assess.finished import Finished, open_run, read_result
 from radproof.assess.gate import check_known, judge, require_runs
 from radproof.assess.gate_sentence import anchor_gate
+from radproof.assess.leavings import RESULT
 from radproof.assess.material import FITTED, one_grid, open_manifest
 from radproof.assess.networks import training_facts
 from radproof.assess.parts import settle_all
@@ -97,7 +98,7 @@ def assess(
     result = assessment.assess(plan, out, overwrite=overwrite, replay=replay, progress=progress)
     if plan.gate:
         result = result.model_copy(update={"gates": judge(Finished(out, result), plan.gate)})
-        write_text(out / assessment.RESULT, result.model_dump_json(indent=1))
+        write_text(out / RESULT, result.model_dump_json(indent=1))
     report(out, pdf=pdf)
     if plan.gate:
         write_junit(out / JUNIT, result, result.gates)
@@ -319,8 +320,8 @@ def audit(manifest: Manifest, *, progress: Progress = SILENT) -> tuple[Audit, tu
 
 def report(run: Path, *, pdf: bool = False) -> Path:
     """Draw report.html and summary.md (and report.pdf) from a finished run."""
-    if not (run / assessment.RESULT).is_file():
-        raise UnknownName(f"{run} holds no {assessment.RESULT}; run `radproof assess` first, or to its end")
+    if not (run / RESULT).is_file():
+        raise UnknownName(f"{run} holds no {RESULT}; run `radproof assess` first, or to its end")
     page = write_report(run)
     result = read_result(run)
     write_markdown(run / SUMMARY, result, result.gates)

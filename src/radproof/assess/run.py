@@ -4,28 +4,25 @@
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from radproof import __version__
 from radproof.assess import checks
-from radproof.assess.answers import Answered, attack_step, collect, table, worst_groups
+from radproof.assess.answers import Answered, collect, worst_groups
 from radproof.assess.baselines import shortcuts
 from radproof.assess.certify import certified, run_certify, smoothed
 from radproof.assess.context import by_view
 from radproof.assess.corruption import corruption_summaries
-from radproof.assess.craft import IMAGES, in_scope, passes_per_call, run_batch
+from radproof.assess.craft import in_scope, passes_per_call, run_batch
 from radproof.assess.detection import detections, paired_checks
 from radproof.assess.doubts import Evidence, doubts
 from radproof.assess.estimate import estimate_cost
 from radproof.assess.gains import gains
 from radproof.assess.gallery import pictures
 from radproof.assess.jobs import Job, gradients, list_jobs
+from radproof.assess.leavings import images_manifest, write_all
 from radproof.assess.material import Material, check_parts, fit_detectors, open_material
 from radproof.assess.plan import FILES, Plan
 from radproof.assess.probed import probed
@@ -40,17 +37,15 @@ from radproof.assess.verdict import verdict
 from radproof.assess.workspace import Workspace, open_workspace
 from radproof.attacks.metered import Precision, choose_precision
 from radproof.core.device import fingerprint, resolve
-from radproof.core.files import atomic, sha256_file, write_text
+from radproof.core.files import sha256_file
 from radproof.core.goals import goal as make_goal
 from radproof.core.progress import SILENT, Progress
 from radproof.core.records import Doubt
 from radproof.data.audit import Audit, audit
-from radproof.data.manifest import Manifest, Sample
+from radproof.data.manifest import Manifest
 from radproof.errors import BadData, Interrupted
 from radproof.measure.cost import Stopwatch
 from radproof.models.preflight import preflight
-
-RESULT, ROWS = "result.json", "rows.parquet"
 
 
 def assess(
@@ -79,7 +74,7 @@ def assess(
                 result = result.model_copy(
                     update={"timing": _timing(found[0], started.isoformat(timespec="seconds"), began, watch)}
                 )
-                _write(space, material, found[0], result)
+                write_all(space, material, found[0], result)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"stopped; finished batches are kept in {out}, and the same command goes on from there"
@@ -95,7 +90,7 @@ def craft_only(plan: Plan, out: Path, *, overwrite: bool = False, progress: Prog
         _same_inputs(space, material)
         jobs = list_jobs(plan, parts, material.contenders)
         _run_jobs(space, material, jobs, _precision(space, material, jobs), progress)
-        return _images_manifest(out, material, collect(space, material, jobs))
+        return images_manifest(out, material, collect(space, material, jobs))
 
 
 def certify_only(plan: Plan, out: Path, *, overwrite: bool = False, progress: Progress = SILENT) -> Certified | None:
@@ -316,47 +311,3 @@ def _timing(found: Sequence[Answered], started: str, began: float, watch: Stopwa
         memory={cell_key(a): round(a.peak, 1) for a in found if a.peak is not None and a.job.kind == "attack"},
         stages={name: round(seconds, 3) for name, seconds in watch.seconds.items()},
     )
-
-
-def _write(space: Workspace, material: Material, found: Sequence[Answered], result: Result) -> None:
-    """The tables first and result.json last: where it stands, everything stands."""
-    with atomic(space.root / ROWS) as temporary:
-        pq.write_table(
-            pa.Table.from_pandas(table(found, material), preserve_index=False), temporary, compression="zstd"
-        )
-    _images_manifest(space.root, material, found)
-    write_text(space.root / RESULT, result.model_dump_json(indent=1))
-
-
-def _images_manifest(root: Path, material: Material, found: Sequence[Answered]) -> Manifest:
-    """The adversarial images as a data set of their own, each with the chain that made it."""
-    samples: list[Sample] = []
-    seen: set[str] = set()
-    for a in found:
-        if a.job.kind == "clean" or a.job.key in seen:
-            continue
-        seen.add(a.job.key)
-        for row, file, sha256, batch in zip(a.rows, a.files, a.sha256, a.batch, strict=True):
-            sample = material.test.samples[int(row)]
-            step = attack_step(a.job, sample.id, sample.sha256, batch, material)
-            samples.append(
-                replace(
-                    sample,
-                    id=f"{sample.id}-{a.job.key[-8:]}",
-                    path=file.removeprefix(f"{IMAGES}/"),
-                    sha256=sha256,
-                    size=(root / file).stat().st_size,
-                    fold="test",
-                    chain=(*sample.chain, step, {"step": "quantise", "bits": material.bits[int(row)]}),
-                )
-            )
-    manifest = Manifest(
-        root / IMAGES,
-        material.manifest.labels,
-        tuple(samples),
-        material.manifest.head,
-        {"kind": "adversarial", "split": "kept"},
-    )
-    if samples:
-        manifest.write(root / IMAGES / "manifest.parquet")
-    return manifest
