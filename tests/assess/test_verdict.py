@@ -79,6 +79,7 @@ def test_many_defences_are_summed_up_with_the_best_in_full(cell, clean):
         (0.3, 0.1, -0.1, "it helps"),
         (0.3, 0.1, -0.4, "it costs more than it brings"),
         (0.1, 0.15, 0.0, "too few to tell"),
+        (0.1, 0.15, -0.5, "it costs more than it brings"),
         (-0.1, 0.05, 0.0, "it does not help"),
     ],
 )

@@ -1,5 +1,6 @@
 """Key figures and plain words."""
 
+from radproof.core.records import Doubt
 from radproof.reports.cards import cards, story
 from radproof.reports.reading import Reading
 
@@ -75,3 +76,12 @@ def test_nothing_is_called_robust_or_compliant(reading, result):
         assert "complies" not in text
         assert "robust " not in text.replace("robustness", "")
         assert "safe" not in text
+
+
+def test_what_a_doubted_defence_is_worth_is_not_told_as_settled(result):
+    told = " ".join(story(Reading(result.model_copy(update={"doubts": ()}))))
+    doubt = Doubt(kind="eot-too-small", about="defense:jpeg_tvm", message="chance")
+    doubted = " ".join(story(Reading(result.model_copy(update={"doubts": (doubt,)}))))
+    assert "the second figure is what the defence is worth." in told
+    assert "that it is worth so much is not established." in doubted
+    assert "what the defence is worth" not in doubted

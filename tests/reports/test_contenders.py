@@ -33,7 +33,9 @@ def test_words_tell_who_helps_who_does_not_and_who_is_doubted(result):
     said = contender_words(with_contenders(result, robust=robust, doubts=[doubt]))
     assert "hard<&> (+30 points (25–35) under attack, −4 points (−9 to 1) on clean images) keep" in said
     assert "Too close to tell from 90 images: jpeg_tvm." in said
-    assert "no more images stay right with jpeg_tvm." in contender_words(with_contenders(result, robust={"jpeg_tvm": -0.02}))
+    assert "no more images stay right with jpeg_tvm." in contender_words(
+        with_contenders(result, robust={"jpeg_tvm": -0.02})
+    )
     assert "Not established, because a serious doubt stands about it: shaky." in said
 
 

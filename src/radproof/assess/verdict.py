@@ -137,7 +137,7 @@ def _paired(gain: Gain) -> str:
     if brings.value is None or brings.low is None or brings.value <= 0:
         return NO_HELP
     if brings.low <= 0:
-        return TOO_FEW
+        return TOO_DEAR if brings.high is not None and price > brings.high else TOO_FEW
     return TOO_DEAR if price > brings.value else HELPS
 
 

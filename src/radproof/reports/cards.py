@@ -163,11 +163,14 @@ def _defences(reading: Reading) -> str:
     if best is None or rung is None:
         return ""
     oblivious = still_right(reading.column(best, "oblivious", reading.goal, rung.eps))
-    headline = still_right(reading.headline(best, reading.goal, rung.eps))
+    cell = reading.headline(best, reading.goal, rung.eps)
+    headline, doubted = still_right(cell), reading.serious(*about(cell))
+    sure = "the second figure is what the defence is worth"
+    worth = "that it is worth so much is not established" if doubted else sure
     return (
         f"Behind the best defence tried, {best}, {sentence(oblivious)} stayed right as long as the attacker did not "
         f"know of it, and {sentence(headline)} once every attack counted, also those made against the defence: "
-        "the second figure is what the defence is worth."
+        f"{worth}."
     )
 
 
