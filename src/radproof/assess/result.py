@@ -178,17 +178,48 @@ class Smallest(Record):
 
 
 class DetectionRow(Record):
-    """How one detector did against one attack at one budget."""
+    """How one detector did against one attack at one budget; of an aware attack, made against this very detector."""
 
     detector: str
-    attack: str
-    budget: str
+    attack: str  # "pgd", "evasion", "smallest": each image at its own smallest fooling budget
+    budget: str  # "" for "smallest"
     eps: float
     positives: str  # "successful" or "all"
     auroc: Estimate
-    detected: Estimate  # share flagged at the calibrated threshold
-    undetected_success: Estimate  # share of attacked images that fooled the model and were not flagged
+    detected: Estimate  # share of the positives flagged at the calibrated threshold
+    undetected_success: Estimate  # share of images that were right which fooled the model and were not flagged
     roc: tuple[tuple[float, float], ...]  # (false-positive rate, true-positive rate)
+    kind: Literal["attack", "aware", "smallest"] = "attack"
+    success: Estimate | None = None  # share of images that were right which fooled the model, flagged or not
+    at_5: Estimate | None = None  # share of the positives above the threshold for 5 % of clean images; None: refused
+    at_1: Estimate | None = None  # the same for 1 %
+
+
+class BenignRow(Record):
+    """What a detector says of clean images after a harmless change."""
+
+    change: str  # "jpeg-90"
+    title: str  # "JPEG, quality 90"
+    flagged: Estimate
+    accuracy: Estimate  # of the model on the same images: a change that it does not bear is not harmless to it
+
+
+class LearnedRow(Record):
+    """A detector trained with some attacks, judged on one that it has not seen."""
+
+    trained_with: tuple[str, ...]
+    attack: str
+    budget: str
+    auroc: Estimate
+    detected: Estimate  # at the promised rate
+
+
+class Latency(Record):
+    """What judging one image costs, measured on the run's own machine; differs between equal runs."""
+
+    forwards: float  # passes through the model
+    milliseconds: float  # all of it, one image at a time
+    model_milliseconds: float  # one pass of the model
 
 
 class Detection(Record):
@@ -200,6 +231,12 @@ class Detection(Record):
     calibration_images: int
     achieved_rate: Estimate  # on clean test images
     rows: tuple[DetectionRow, ...]
+    likely_low: float | None = None  # where the achieved rate lies for 95 of 100 calibration sets of this size
+    likely_high: float | None = None
+    by: str = ""  # "class" or "view" where each has a threshold of its own
+    covers: tuple[str, ...] = ("clean",)  # the harmless changes that the promise was also made for
+    benign: tuple[BenignRow, ...] = ()
+    learned: tuple[LearnedRow, ...] = ()
 
 
 class PairedCheck(Record):

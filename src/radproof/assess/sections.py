@@ -186,3 +186,22 @@ class CertifyPlan(Record):
         if self.n < least:
             raise ValueError(f"{self.n} draws prove nothing at alpha {self.alpha:g}; give n: at least {least}")
         return self
+
+
+class LearnedPlan(Record):
+    """Detectors also trained with attacks on training patients, each judged on the attacks that it has not seen."""
+
+    attacks: Annotated[tuple[PartSpec, ...], Field(min_length=2)]
+    eps: Epsilon = 4 / 255
+    images: Annotated[int, Field(ge=20)] = 60  # training images to attack
+
+
+class DetectionPlan(Record):
+    """How detectors are taught, held to their promise, and attacked by someone who knows them."""
+
+    images: Annotated[int, Field(ge=20)] = 600  # training images to learn the usual from
+    benign: bool = True  # also learn from, and promise the rate for, harmless changes: re-encoding, windowing, noise, …
+    by: Literal["", "class", "view"] = ""  # a threshold for each answer of the model, or each view
+    aware: tuple[PartSpec, ...] = ()  # detector-aware attacks, made against each detector
+    aware_images: Annotated[int, Field(ge=1)] | None = None  # of the test images; None takes all
+    learned: LearnedPlan | None = None

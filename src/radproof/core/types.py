@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The few nouns everything else is made of. Images are float tensors (N, C, H, W) in [0, 1], C is 1 or 3."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol, Self
 
 from torch import Generator, Tensor
@@ -82,9 +83,13 @@ class FittedDetector(Protocol):
     """Scores images in hand, without their originals; higher is more suspicious."""
 
     def score(self, x: Tensor) -> Tensor: ...  # (N,) float64
+    def suspicion(self, x: Tensor) -> Tensor: ...  # (N,) nearly the score, with a gradient with respect to x
 
 
-class Detector(Protocol):
-    """Learns from clean images alone what is usual."""
+@dataclass(frozen=True)
+class Watch:
+    """A detector on duty, as an attacker who knows it sees it: undetected is what scores at or under the threshold."""
 
-    def fit(self, model: Classifier, clean: Tensor) -> FittedDetector: ...
+    suspicion: Callable[[Tensor], Tensor]  # (N, C, H, W) -> (N,), with a gradient
+    threshold: float
+    spread: float  # of clean images' scores: what a unit of suspicion is measured in
