@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an archive does to images."""
 
 import numpy as np
 import pytest
 import torch
 
-from radproof.assess.survival import handlings, jpeg2000, resized, rewindow
+from radproof.detectors.benign import benign, exposure, handlings, jpeg2000, noise, resized, rewindow
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def film():
 @pytest.mark.parametrize("bits", [8, 16])
 def test_every_handling_gives_images_of_the_same_kind_that_differ(film, channels, bits):
     x = film.expand(2, channels, -1, -1) + 0.3 / 255  # between two levels of 8 bits
-    for handling in handlings(bits):
+    for handling in benign(bits):
         out = handling.apply(x, bits)
         assert (out.shape, out.dtype) == (x.shape, x.dtype), handling.name
         assert float(out.min()) >= 0 and float(out.max()) <= 1, handling.name
@@ -49,3 +50,46 @@ def test_jpeg_2000_keeps_less_at_a_smaller_share_and_nearly_all_of_16_bits(film)
     assert errors == sorted(errors)
     smooth = torch.linspace(0, 1, 64).view(1, 1, 1, 64).expand(1, 1, 64, 64)
     assert float((jpeg2000(smooth, 16, 4) - smooth).abs().max()) < 0.5 / 255  # 8 bits could not
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_images_stay_on_the_stored_levels(film, bits):
+    x = film.expand(2, 1, -1, -1)
+    for handling in benign(bits):
+        levels = handling.apply(x, bits).double() * (2**bits - 1)
+        assert float((levels - levels.round()).abs().max()) < 1e-2, handling.name
+
+
+def test_an_image_is_treated_alike_alone_and_among_others_and_again(film):
+    x = torch.cat([film, film.flip(2), film * 0.5, film])
+    for handling in benign(8):
+        together = handling.apply(x, 8)
+        assert torch.equal(together, handling.apply(x, 8)), handling.name
+        assert torch.equal(together[2:3], handling.apply(x[2:3], 8)), handling.name
+        assert torch.equal(together[0], together[3]), handling.name
+
+
+def test_the_harmless_are_the_handlings_and_two_more():
+    names = [handling.name for handling in benign(12)]
+    assert names == [handling.name for handling in handlings(12)] + ["exposure", "noise"]
+
+
+def test_no_images_stay_no_images():
+    none = torch.zeros(0, 1, 20, 20)
+    assert all(handling.apply(none, 8).shape == none.shape for handling in benign(8))
+
+
+def test_the_noise_is_one_grey_level_and_differs_from_image_to_image():
+    x = torch.full((2, 1, 128, 128), 0.5)
+    x[1, 0, 0, 0] = 0.6
+    grain = (noise(x, 16) - x) * 255
+    assert grain.flatten(1).std(1).tolist() == pytest.approx([1, 1], abs=0.03)
+    assert grain.flatten(1).mean(1).tolist() == pytest.approx([0, 0], abs=0.03)
+    assert abs(float(torch.corrcoef(grain.flatten(1))[0, 1])) < 0.03
+    grey = noise(x.expand(-1, 3, -1, -1), 16)
+    assert torch.equal(grey[:, 0], grey[:, 2])
+
+
+def test_the_exposure_keeps_black_and_white_and_lifts_what_is_between():
+    x = torch.tensor([0.0, 0.25, 1.0]).view(1, 1, 1, 3)
+    assert exposure(x, 16).flatten().tolist() == pytest.approx([0, 0.25**0.85, 1], abs=1e-4)
