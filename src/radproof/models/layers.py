@@ -33,10 +33,11 @@ def see(model: Classifier, x: Tensor) -> Seen:
         return Seen(model(x), {})
     found: dict[str, Tensor] = {}
     with ExitStack() as hooks:
+        widths = _widths(model)
         for name, stage in stages(model).items():
-            hooks.callback(stage.register_forward_hook(_keeper(name, found)).remove)
+            hooks.callback(stage.register_forward_hook(_keeper(name, found, widths.get(name))).remove)
         pooled = model.features(x)
-        found["features"] = pooled
+        found["features"] = pooled.clone()
         hidden = getattr(model.top, "hidden", None)
         if isinstance(hidden, nn.Module):
             hooks.callback(hidden.register_forward_hook(_keeper("hidden", found)).remove)
@@ -45,14 +46,16 @@ def see(model: Classifier, x: Tensor) -> Seen:
 
 
 def stages(model: ImageClassifier) -> dict[str, nn.Module]:
-    """The backbone's stages by name, in order: where timm says that the resolution changes, or cxrnet's own."""
-    told: Any = getattr(model.backbone, "feature_info", None)
-    if told is None:
+    """The backbone's stages by name, in order: what timm names, with numbered blocks between them, or cxrnet's own.
+
+    timm names the stages before the resolution changes; of a MobileNet or EfficientNet that leaves out middle blocks.
+    """
+    widths = _widths(model)
+    if not widths:
         own = getattr(model.backbone, "stages", None)
-        return {} if own is None else {f"stages.{name}": stage for name, stage in own.named_children()}
+        return {f"stages.{name}": stage for name, stage in own.named_children()} if isinstance(own, nn.Module) else {}
     modules = dict(model.backbone.named_modules())
-    names = [str(stage["module"]) for stage in (told if isinstance(told, list) else told.info)]
-    return {name: modules[name] for name in names if name in modules}
+    return {sibling: modules[sibling] for name in widths if name in modules for sibling in _siblings(name, modules)}
 
 
 def require_layers(seen: Seen, what: str) -> None:
@@ -64,9 +67,33 @@ def require_layers(seen: Seen, what: str) -> None:
         )
 
 
-def _keeper(name: str, found: dict[str, Tensor]) -> Any:
-    def keep(_module: nn.Module, _given: Any, maps: Tensor) -> None:
-        # Averaged at once: a layer after this one may work in place.
-        found[name] = maps.mean((2, 3)) if maps.dim() == 4 else maps.flatten(1, -2).mean(1) if maps.dim() == 3 else maps
+def _siblings(name: str, modules: dict[str, nn.Module]) -> list[str]:
+    """A numbered block and all others of its row; anything else by itself."""
+    row, _, own = name.rpartition(".")
+    if not (row and own.isdigit()):
+        return [name]
+    others = [f"{row}.{child}" for child, block in modules[row].named_children() if any(True for _ in block.children())]
+    return others if name in others else [name]
+
+
+def _widths(model: ImageClassifier) -> dict[str, int]:
+    """How many channels timm says that each stage has."""
+    told: Any = getattr(model.backbone, "feature_info", None) or []
+    return {str(stage["module"]): int(stage["num_chs"]) for stage in (told if isinstance(told, list) else told.info)}
+
+
+def _keeper(name: str, found: dict[str, Tensor], width: int | None = None) -> Any:
+    def keep(_module: nn.Module, _given: Any, maps: Any) -> None:
+        # Averaged or copied at once: a layer after this one may work in place.
+        if isinstance(maps, Tensor):
+            found[name] = _means(maps, width)
 
     return keep
+
+
+def _means(maps: Tensor, width: int | None) -> Tensor:
+    """(N, F) of maps (N, F, h, w), tokens (N, T, F), or maps with their channels last, as swin has them."""
+    if maps.dim() == 2:
+        return maps.clone()
+    last = maps.dim() == 3 or (width is not None and maps.shape[1] != width == maps.shape[-1])
+    return maps.flatten(1, -2).mean(1) if last else maps.flatten(2).mean(2)
