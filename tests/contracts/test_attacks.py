@@ -17,7 +17,7 @@ from radproof.attacks.metered import Metered
 from radproof.attacks.objective import Objective
 from radproof.attacks.pool import Pool
 from radproof.core.goals import AnyFinding, Flip, Misclassify, MissAll, Towards
-from radproof.core.types import Attack, Goal
+from radproof.core.types import Attack, Goal, Watch
 from radproof.errors import BadPlan, UnknownName
 
 EPS = 12 / 255
@@ -36,6 +36,7 @@ SMALL = {
     "searches": 2,
     "neighbours": 2,
     "operators": 2,
+    "rounds": 2,
 }
 NAMES = [recipe.name for recipe in attack]
 BUDGETED = [recipe.name for recipe in attack if "eps" in recipe.params.model_fields]
@@ -89,9 +90,20 @@ def make(name: str, channels: int, head: str, **params: Any) -> Attack:
     recipe = attack[name]
     chosen = {key: value for key, value in SMALL.items() if key in recipe.params.model_fields}
     others = images(6, channels).flip(3)
-    bound = {"pool": Pool(others, truth(6, head)), "bank": others, "anatomy": None}
+    bound = {
+        "pool": Pool(others, truth(6, head)),
+        "bank": others,
+        "anatomy": None,
+        "watch": Watch(speckle, 0.002, 0.001),
+        "features": lambda x, classes: -(speckle(x) * (1 + classes)).square(),
+    }
     budget = {"eps": EPS} if name in BUDGETED else {}
     return recipe.make({**budget, **chosen, **params}, **{need: bound[need] for need in recipe.needs})
+
+
+def speckle(x: Tensor) -> Tensor:
+    """A toy detector: what every second column is brighter by."""
+    return (x[..., ::2] - x[..., 1::2]).mean((1, 2, 3)).abs()
 
 
 every_attack = pytest.mark.parametrize("name", NAMES)
