@@ -81,3 +81,47 @@ def cheap(monkeypatch):
 
     for recipe in apart:
         monkeypatch.setitem(detector._recipes, recipe.name, recipe)
+
+
+@pytest.fixture(scope="session")
+def network(pictures):
+    """A small network that nobody trained, its answers spread over three classes and easily changed."""
+    from radproof.models.zoo import build
+
+    found = build("cxrnet", labels=("Normal", "Pneumonia", "Pneumothorax"), input_size=32, hidden=8, dropout=0.0)
+    x = pictures(64, 5)
+    for module in found.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    found.train()
+    with torch.no_grad():
+        found.maps_of(x)
+        found.freeze()
+        logits, top = found(x), found.top.classes
+        top.weight /= logits.std(0)[:, None]
+        top.bias.copy_((top.bias - logits.mean(0)) / logits.std(0))
+    found.micro_batch = 16
+    return found
+
+
+@pytest.fixture(scope="session")
+def pushed():
+    """Images changed by a short gradient ascent on the network's own answer."""
+
+    def push(model, x, eps=8 / 255, steps=6):
+        answer, found = model(x).argmax(1), x.clone()
+        for _ in range(steps):
+            found.requires_grad_()
+            loss = torch.nn.functional.cross_entropy(model(found), answer, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, found)
+            found = x + (found.detach() + eps / 4 * gradient.sign() - x).clamp(-eps, eps)
+            found = found.clamp(0, 1)
+        return found
+
+    return push
+
+
+@pytest.fixture(scope="session")
+def auroc():
+    """How often an attacked image scores above a clean one."""
+    return lambda clean, attacked: (attacked[:, None] > clean[None]).double().mean().item()
