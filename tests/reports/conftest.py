@@ -7,10 +7,12 @@ import pytest
 from PIL import Image
 
 from radproof.assess.result import (
+    BenignRow,
     Cell,
     ClassScores,
     Detection,
     DetectionRow,
+    LearnedRow,
     Network,
     PairedCheck,
     Picture,
@@ -291,6 +293,43 @@ def detection(name: str, seen: float) -> Detection:
     )
 
 
+def known_detection(name: str, seen: float) -> Detection:
+    """The same with all that a detector can be asked: strict thresholds, harmless changes, and who knows it."""
+    plain = detection(name, seen)
+    strict = {"success": share(0.95, 90), "at_5": share(seen, 70), "at_1": share(seen / 2, 70)}
+    rows = [row.model_copy(update=strict) for row in plain.rows]
+    for k, (budget, eps) in enumerate(BUDGETS.items()):
+        own = {"attack": "evasion", "kind": "aware", "budget": budget, "eps": eps, "success": share(0.7 - 0.1 * k, 90)}
+        passed = {"detected": share(0.2 + 0.1 * k, 60), "undetected_success": share(0.56 - 0.14 * k, 90)}
+        rows.append(rows[0].model_copy(update={**own, **passed}))
+    least = {"attack": "smallest", "kind": "smallest", "budget": "", "eps": 0.0, "detected": share(0.36, 16)}
+    rows.append(rows[0].model_copy(update=least))
+    return plain.model_copy(
+        update={
+            "rows": tuple(rows),
+            "likely_low": 0.019,
+            "likely_high": 0.094,
+            "covers": ("clean", "jpeg-90"),
+            "benign": tuple(
+                BenignRow(change=change, title=title, flagged=share(alarms, half=0.04), accuracy=share(0.77))
+                for (change, title), alarms in zip(
+                    TREATMENTS, (0.06, 0.08, 0.1, 0.05, 0.31, 0.07, 0.12, 0.5), strict=True
+                )
+            ),
+            "learned": tuple(
+                LearnedRow(
+                    trained_with=tuple(a for a in ATTACKS if a != left_out),
+                    attack=left_out,
+                    budget="4/255",
+                    auroc=share(0.91, 70),
+                    detected=share(0.66, 70),
+                )
+                for left_out in ATTACKS
+            ),
+        }
+    )
+
+
 DOUBTS = (
     Doubt(
         kind="shortcut",
@@ -426,7 +465,7 @@ def make_result(run: Path, rows: int = 2) -> Result:
         transfer=make_transfer(),
         spending=make_spending(),
         survival=make_survival(),
-        detection=(detection("frequency", 0.32), detection("feature_squeezing", 0.55)),
+        detection=(detection("frequency", 0.32), known_detection("feature_squeezing", 0.55)),
         paired=tuple(
             PairedCheck(attack=a, budget="4/255", flagged=share(1.0), flagged_without_label_rule=share(0.9))
             for a in ATTACKS

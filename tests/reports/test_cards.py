@@ -13,15 +13,24 @@ def test_the_key_figures_in_order(reading):
         ("Smallest change that fools half the images", "1/255 (1–2)"),
         ("Missed findings under attack, 4/255", "90 % (82–98)"),
         ("Still right behind the best defence, 4/255", "1 % (0–9)"),
-        ("Attacks flagged by the best detector, 4/255", "55 % (47–63)"),
+        ("Fooled, and unseen by the best detector, 4/255", "42 % (34–50)"),
     ]
     assert {card.sample for card in found} == {
         "90 images of 61 patients",
         "60 images of 61 patients",
-        "70 images of 61 patients",
         "16 images of 16 patients",
     }
     assert [(label, str(one)) for label, one in found[1].ladder] == [("1/255", "22 % (14–30)")]
+
+
+def test_without_an_attack_that_knows_the_detector_the_flagged_are_told(result):
+    plain = tuple(
+        one.model_copy(update={"rows": tuple(row for row in one.rows if row.kind == "attack")})
+        for one in result.detection
+    )
+    card = cards(Reading(result.model_copy(update={"detection": plain})))[-1]
+    assert (card.title, str(card.shown)) == ("Attacks flagged by the best detector, 4/255", "55 % (47–63)")
+    assert card.note.startswith("feature_squeezing, on the attack it sees worst (sia); false alarms on clean")
 
 
 def test_a_serious_doubt_about_everything_leaves_nothing_established(reading):
@@ -49,7 +58,7 @@ def test_without_disease_classes_defences_and_detectors_fewer_figures_stand(resu
 
 
 def test_the_story_is_told_with_intervals(reading):
-    done, came_out, defended, means = story(reading)
+    done, came_out, defended, watched, means = story(reading)
     assert "90 images of 61 patients at 160x160 (preset quick)" in done
     assert "drawn images (phantoms, not patients)" in done
     assert "Without attack 78 % (70–86) of the answers were right" in came_out
@@ -57,6 +66,10 @@ def test_the_story_is_told_with_intervals(reading):
     assert "90 % (82–98) were then read as Normal" in came_out
     assert "41 % (33–49) stayed right as long as the attacker did not know" in defended
     assert "1 % (0–9) once every attack counted" in defended
+    assert watched == (
+        "An attacker who knows feature_squeezing still fools the model unnoticed on 56 % (48–64) of images at 1/255 "
+        "(evasion); one who does not, on 40 % (32–48) (sia). A serious doubt stands: this is not established."
+    )
     assert "supports evidence for" in means
     assert "Serious doubts stand (2)" in means
 

@@ -2,9 +2,7 @@
 
 from radproof.reports.checks import (
     corruption_table,
-    detection_tables,
     paired_table,
-    promise_table,
     shortcut_table,
     view_table,
 )
@@ -13,27 +11,6 @@ from radproof.reports.reading import Reading
 
 def text(box):
     return str(box.shown[0]) if box.shown else box.text
-
-
-def test_each_detector_has_a_table_of_attacks_against_budgets(reading):
-    frequency, squeezing = detection_tables(reading)
-    assert frequency.heads == ("Attack", "1/255", "4/255")
-    assert frequency.marks == (3,)
-    assert squeezing.marks == ()
-    box = squeezing.rows[0].boxes[1]
-    assert [(one.label, str(one)) for one in box.shown] == [
-        ("", "55 % (47–63)"),
-        ("unseen", "40 % (32–48)"),
-        ("AUROC", "0.75 (0.67–0.83)"),
-    ]
-
-
-def test_promises_are_compared_with_what_was_kept(result):
-    refused = result.detection[0].model_copy(update={"threshold": None})
-    table = promise_table(Reading(result.model_copy(update={"detection": (refused,)})))
-    assert table is not None
-    assert [text(box) for box in table.rows[0].boxes] == ["5 %", "7 % (2–12)", "120"]
-    assert table.rows[0].boxes[2].small == "too few for this rate: no threshold was set"
 
 
 def test_the_forensic_rule_stands_with_and_without_its_label_rule(reading):
@@ -78,6 +55,5 @@ def test_what_was_not_measured_has_no_table(result):
     bare = Reading(
         result.model_copy(update={"cells": (), "detection": (), "paired": (), "shortcuts": (), "by_view": {}})
     )
-    made = (promise_table, paired_table, corruption_table, shortcut_table, view_table)
-    assert [make(bare) for make in made] == [None] * 5
-    assert detection_tables(bare) == []
+    made = (paired_table, corruption_table, shortcut_table, view_table)
+    assert [make(bare) for make in made] == [None] * 4

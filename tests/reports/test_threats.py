@@ -1,7 +1,7 @@
 """Threats that no L-infinity or L2 budget bounds."""
 
 from radproof.reports.cards import cards, story
-from radproof.reports.checks import detection_tables
+from radproof.reports.detection_views import detection_grids
 from radproof.reports.figures import accuracy_charts
 from radproof.reports.html import render
 from radproof.reports.reading import Reading
@@ -83,7 +83,7 @@ def test_a_detector_is_judged_by_attacks_with_a_budget(result):
     row = reading.hardest(more)
     assert row is not None
     assert row.attack == "sia"
-    assert detection_tables(reading)[0].heads == ("Attack", "own limits", "1/255", "4/255")
+    assert detection_grids(reading)[0].heads == ("own limits", "1/255", "4/255")
 
 
 def test_the_story_names_them_apart(result):

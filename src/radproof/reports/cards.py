@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from radproof.assess.result import Cell
 from radproof.core.records import Estimate
+from radproof.reports.detection_words import headline
 from radproof.reports.reading import BARE, Reading, about, still_right
 from radproof.reports.threats import threat_names
 from radproof.reports.words import Kind, Shown, count, listed, sample, sentence, show
@@ -101,11 +102,18 @@ def _detected(reading: Reading) -> Card | None:
     if best is None:
         return None
     found, row = best
-    note = (
-        f"{found.detector}, on the attack it sees worst ({row.attack}); "
-        f"false alarms on clean images {sentence(found.achieved_rate)}"
-    )
     tags = (f"detector:{found.detector}", found.detector)
+    alarms = f"false alarms on clean images {sentence(found.achieved_rate)}"
+    aware = reading.unseen(found, "aware")
+    worst = reading.unseen(found, "attack", "aware")
+    if aware is not None and worst is not None:
+        others = reading.unseen(found, "attack")
+        knows = "which knows it" if worst.kind == "aware" else "which does not even know it"
+        beside = f"; by attacks that do not know it {sentence(others.undetected_success)}" if others else ""
+        note = f"{found.detector}; worst attack {worst.attack}, {knows}{beside if worst is aware else ''}; {alarms}"
+        title = f"Fooled, and unseen by the best detector, {worst.budget}"
+        return _card(reading, title, worst.undetected_success, note, *tags)
+    note = f"{found.detector}, on the attack it sees worst ({row.attack}); {alarms}"
     return _card(reading, f"Attacks flagged by the best detector, {row.budget}", row.detected, note, *tags)
 
 
@@ -122,7 +130,11 @@ def _ladder(reading: Reading, defense: str) -> tuple[tuple[str, Shown], ...]:
 
 def story(reading: Reading) -> list[str]:
     """What was done, what came out, what it means: one paragraph each."""
-    return [text for text in (_done(reading), _came_out(reading), _defences(reading), _means(reading)) if text]
+    return [
+        text
+        for text in (_done(reading), _came_out(reading), _defences(reading), headline(reading), _means(reading))
+        if text
+    ]
 
 
 def _done(reading: Reading) -> str:

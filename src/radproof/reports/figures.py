@@ -78,7 +78,7 @@ def _ladder_chart(reading: Reading, title: str, lines: dict[str, list[Cell]]) ->
         measured += [(math.log2(cell.eps), right) for cell in cells if (right := still_right(cell))]
         points = marks(measured, lambda at, shift=dodge: x(at) + shift, y)
         series.append(Series(_line_name(name), tone, polyline([(m.x, m.y) for m in points]), points))
-    unit, labels = _labels(rungs)
+    unit, labels = budget_labels(rungs)
     at = (tidy(x(math.log2(rung.eps))) for rung in rungs)
     ticks = ((tidy(x(lowest - 1)), "clean"), *zip(at, labels, strict=True))
     last = [f"{_line_name(name)} {sentence(still_right(cells[-1]))}" for name, cells in lines.items() if cells]
@@ -86,7 +86,7 @@ def _ladder_chart(reading: Reading, title: str, lines: dict[str, list[Cell]]) ->
     return Chart(title, alt, unit, "still right", ticks, percent_ticks(y), tuple(series))
 
 
-def _labels(rungs: Sequence[Budget]) -> tuple[str, list[str]]:
+def budget_labels(rungs: Sequence[Budget]) -> tuple[str, list[str]]:
     """The axis' name and a label for each rung, without the /255 that all share."""
     labels = [rung.label for rung in rungs]
     if all(label.endswith("/255") for label in labels):

@@ -7,6 +7,9 @@ from pathlib import Path
 from radproof.assess.result import GateVerdict, Result
 from radproof.core.files import write_text
 from radproof.reports.contenders import contender_tables, contender_words
+from radproof.reports.detection import aware_tables, learned_table, number_tables, promise_table
+from radproof.reports.detection_views import benign_grid, side_grids
+from radproof.reports.detection_words import detection_words
 from radproof.reports.reading import Reading
 from radproof.reports.summary import summary_rows
 from radproof.reports.tables import Box, Table
@@ -36,6 +39,8 @@ def summary(result: Result, gates: Sequence[GateVerdict]) -> str:
     reading = Reading(result)
     if words := contender_words(reading):
         parts += ["## Defences", _text(words), *(told for t in contender_tables(reading) for told in _told(t))]
+    if words := detection_words(reading):
+        parts += ["## Detection", _text(words), *(told for t in _detection(reading) for told in _told(t))]
     parts += ["## Figures", table(_headline(result))]
     if result.doubts:
         doubts = [
@@ -64,6 +69,15 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
     head = list(rows[0])
     lines = [head, ["---"] * len(head), *([row[name] for name in head] for row in rows)]
     return "\n".join(f"| {' | '.join(_text(box) for box in line)} |" for line in lines)
+
+
+def _detection(reading: Reading) -> list[Table]:
+    """Promises, attackers who know the detector, detectors side by side, and the best one attack by attack."""
+    best = reading.best_detection()
+    numbers = [t for name, t in number_tables(reading) if best is not None and name == best[0].detector]
+    grids = [grid.table for grid in (*side_grids(reading), benign_grid(reading)) if grid is not None]
+    tables = (promise_table(reading), *aware_tables(reading)[:1], *grids, *numbers, learned_table(reading))
+    return [one for one in tables if one is not None]
 
 
 def _told(found: Table) -> list[str]:

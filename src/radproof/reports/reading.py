@@ -141,19 +141,45 @@ class Reading:
         return max(scored, key=lambda name: scored[name]) if scored else None
 
     def hardest(self, detection: Detection) -> DetectionRow | None:
-        """The attack at the reference budget that a detector flags least often, among those that fooled the model."""
-        reference = self.reference
-        told = [row for row in detection.rows if row.detected.value is not None] or list(detection.rows)
-        rows = [row for row in told if reference and row.eps == reference.eps] or told
-        rows = [row for row in rows if row.positives == "successful"] or rows
-        apart = {cell.attack for cell in self.others}
-        rows = [row for row in rows if row.attack not in apart] or rows
-        return min(rows, key=lambda row: _or(row.detected.value, 2.0), default=None)
+        """The attack at the reference budget that a detector flags least often, among those that fooled the model.
+
+        Attacks that know the detector stand apart: see `unseen`.
+        """
+        rows = [row for row in detection.rows if row.kind == "attack"]
+        told = [row for row in rows if row.detected.value is not None] or rows
+        return min(self._comparable(told), key=lambda row: _or(row.detected.value, 2.0), default=None)
+
+    def unseen(self, detection: Detection, *kinds: str) -> DetectionRow | None:
+        """The attack of these kinds at the reference budget that most often fools the model without being flagged."""
+        rows = [row for row in detection.rows if row.kind in kinds and row.undetected_success.value is not None]
+        return max(self._comparable(rows), key=lambda row: _or(row.undetected_success.value, -1.0), default=None)
 
     def best_detection(self) -> tuple[Detection, DetectionRow] | None:
-        """The detector whose hardest attack is flagged most often."""
+        """The detector that lets least pass, with the attack it sees worst; doubted ones come last.
+
+        Judged by the attackers who know it; where there is none, by the attack that it flags least often.
+        """
         pairs = [(found, row) for found in self.result.detection if (row := self.hardest(found)) is not None]
-        return max(pairs, key=lambda pair: _or(pair[1].detected.value, -1.0), default=None)
+        known = any(row.kind == "aware" for found, _ in pairs for row in found.rows)
+
+        def rank(pair: tuple[Detection, DetectionRow]) -> tuple[bool, bool, float]:
+            found, row = pair
+            sound = found.threshold is not None and not self.serious(f"detector:{found.detector}")
+            if not known:
+                return sound, False, _or(row.detected.value, -1.0)
+            worst = self.unseen(found, "attack", "aware")
+            passed = _or(worst.undetected_success.value, 1.0) if worst else 1.0
+            return sound, self.unseen(found, "aware") is not None, -passed
+
+        return max(pairs, key=rank, default=None)
+
+    def _comparable(self, rows: list[DetectionRow]) -> list[DetectionRow]:
+        """Those at the reference budget, of images that fooled the model, with a budget; as far as there are."""
+        reference = self.reference
+        rows = [row for row in rows if reference and row.eps == reference.eps] or rows
+        rows = [row for row in rows if row.positives == "successful"] or rows
+        apart = {cell.attack for cell in self.others}
+        return [row for row in rows if row.attack not in apart] or rows
 
     @property
     def doubts(self) -> tuple[Numbered, ...]:
@@ -200,6 +226,8 @@ def describe(cell: Cell) -> str:
     """'sia at 4/255, no defence'."""
     what = {BARE: "clean images", WORST: ENSEMBLE}.get(cell.attack, cell.attack)
     at = f" at {cell.budget}" if cell.budget and cell.column != "corruption" else ""
+    if cell.column == "aware":
+        return f"{what}{at}, made against {cell.made_on}"
     behind = "no defence" if cell.defense == BARE else f"behind {cell.defense} ({cell.column})"
     return f"{what}{at}, {behind}"
 
