@@ -130,6 +130,12 @@ def test_the_promise_covers_every_change_that_was_given(make, pictures):
     assert value == pytest.approx(max(alone))
 
 
+def test_harmless_changes_can_be_learnt_from_besides(make, pictures):
+    changed = {"noise": grainy(pictures(60, 0))}
+    assert make().suspicion.fitted.score(changed["noise"]).mean() > 5
+    assert make(changed=changed).suspicion.fitted.score(changed["noise"]).mean() < 4
+
+
 def test_one_image_of_each_patient_sets_the_threshold(make, pictures):
     named = [f"p{row // 2}" for row in range(40)]
     guard = make(calibration={"clean": pictures(40, 1)}, patients=named)

@@ -16,8 +16,8 @@ from radproof.core.records import Record
 from radproof.core.types import Classifier
 from radproof.defenses.checks import require_images
 from radproof.detectors.calibrate import CLEAN, By, calibrate_groups
-from radproof.detectors.common import require_detectable, require_enough
-from radproof.detectors.fitted import Fitted, fit
+from radproof.detectors.common import require_detectable
+from radproof.detectors.fitted import Fitted, learn, taught_on
 from radproof.detectors.look import Look
 from radproof.detectors.registry import detector
 from radproof.detectors.screening import Answer, Reading, Screening, answers, finite, reasons_for, verdict_of
@@ -103,6 +103,7 @@ def fit_guard(
     calibration: Mapping[str, Images],
     *,
     model_fingerprint: str,
+    changed: Mapping[str, Tensor] | None = None,
     outside: Choice | None = None,
     false_positive_rate: float = 0.05,
     by: By = "",
@@ -114,14 +115,16 @@ def fit_guard(
 ) -> Guard:
     """Learn from clean images (N ≥ 20, C, H, W), then set thresholds on images of other patients.
 
-    `calibration`: by harmless change, "clean" first; both promises are made for each. `views`, `patients`: of each
-    calibration image; of a patient one image is used, drawn by `seed`. Raises BadInput for too few images, for images
-    of different sizes and for tables that do not go together, UnknownName for a detector that is not there.
+    `changed`: by harmless change, images to learn from besides. `calibration`: by harmless change, "clean" first; both
+    promises are made for each. `views`, `patients`: of each calibration image; of a patient one image is used, drawn
+    by `seed`. Raises BadInput for too few images, for images of different sizes and for tables that do not go
+    together, UnknownName for a detector that is not there.
     """
-    require_enough(clean)
+    pieces = taught_on(model, clean, changed)
     grid = Grid(channels=clean.shape[1], height=clean.shape[2], width=clean.shape[3], bits=bits)
     chosen = [_settled(one) for one in (choice, outside) if one]
-    fitted = [fit(detector[one.name].make(one.params), model, clean) for one in chosen]
+    fitted = [learn(detector[one.name].make(one.params), pieces) for one in chosen]
+    del pieces  # they hold every image
     tables, groups = _scored(model, fitted, calibration, grid, by, views)
 
     def sentry(one: Choice, its: Fitted, scores: Mapping[str, Tensor]) -> Sentry:
