@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The penalised attack against a detector whose blind side is known."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Generator
 
 from radproof.attacks.aware.evasion import Evasion
 from radproof.attacks.aware.orthogonal import Orthogonal
+from radproof.attacks.aware.search import Weight
 from radproof.attacks.balls import Linf
 from radproof.attacks.whitebox.apgd import Apgd
 from radproof.core.goals import Towards
@@ -51,6 +54,32 @@ def test_a_chosen_class_is_reached_unseen_too(world, kind):
     here = world(shares=(0.3, 0.5))
     goal = Towards(torch.zeros(2, dtype=torch.long), torch.ones(2, dtype=torch.long))
     assert here.outcome(run(KINDS[kind](here.watch(), here.eps), here, goal=goal)) == ([True] * 2, [True] * 2)
+
+
+@every_kind
+def test_even_a_single_step_is_judged(world, kind):
+    here = world(shares=(0.3,))
+    short = {"evasion": Evasion(here.watch(), here.eps, 1, 1)}.get(kind)
+    attack = short or Orthogonal(here.watch(), here.eps, 1, "orthogonal" if kind == "orthogonal" else "selective")
+    assert here.outcome(run(attack, here))[0] == [True]
+
+
+@pytest.mark.parametrize(("suspicion", "more"), [(9.0, [True, False]), (0.0, [False, False])])
+def test_only_fooled_and_detected_does_the_detector_weigh_more(world, monkeypatch, suspicion, more):
+    here, told = world(shares=(0.3, 3.0)), []  # the second is never fooled
+    monkeypatch.setattr(Weight, "adjust", lambda weight, more: told.append(more.tolist()))
+    run(Evasion(here.watch(lambda z: (z * 0).sum((1, 2, 3)) + suspicion), here.eps, 4, 2), here)
+    assert told == [more, more]
+
+
+def test_the_penalty_begins_at_the_slack(world):
+    here, tried = world(shares=(0.3,)), []
+    watch = here.watch(lambda z: (z * here.checker).mean((1, 2, 3)) + 0.6 * here.limit)
+    attack = Evasion(watch, here.eps, 1, 1, slack=1.0)  # 0.8 spreads under the threshold, which is less than 1
+    watched = here.watch(lambda z: (tried.append(z.detach()), watch.suspicion(z))[1])
+    run(replace(attack, watch=watched), here)
+    assert float((tried[1] * here.checker).mean().abs()) < 1e-12
+    assert here.outcome(run(replace(attack, slack=0.7), here))[1] == [False]
 
 
 @every_kind

@@ -68,6 +68,18 @@ def test_of_what_fools_safely_the_most_usual_is_kept(world):
     assert here.along(careless) < here.along(careful) < here.along(plain)
 
 
+def test_every_image_keeps_its_own_class_in_every_piece(world):
+    here, asked = world(), []
+    goal = Towards(torch.tensor([0, 0, 0, 1, 1]), torch.tensor([1, 1, 1, 0, 0]))
+    FeatureConstrained(density(here, asked), here.eps, 1, 1)(here, here.x, goal, rng=Generator())
+    assert asked == [[1, 1, 1], [0, 0]] * 2
+
+
+def test_even_a_single_step_is_judged(world):
+    here = world(shares=(0.3,))
+    assert here.outcome(run(FeatureConstrained(density(here), here.eps, 1, 1), here))[0] == [True]
+
+
 def test_an_image_does_not_depend_on_its_neighbours_nor_on_pieces_nor_on_chance(world):
     here = world()
     attack = FeatureConstrained(density(here), here.eps)

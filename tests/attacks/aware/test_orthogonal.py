@@ -58,3 +58,16 @@ def test_it_turns_to_the_detector_once_fooled_with_confidence(world, confidence)
     seen = watched(here, lambda z: here(z).diff(dim=1).flatten(), 60, "selective", confidence)
     assert max(seen) > confidence
     assert sum(seen[-15:]) / 15 == pytest.approx(confidence, abs=1.0)
+
+
+@pytest.mark.parametrize(("projection", "still"), [("orthogonal", True), ("selective", False)])
+def test_steps_for_the_detector_leave_the_model_as_it_is_if_projected(world, projection, still):
+    here, margins = world(shares=(-0.9,)), []
+
+    def suspicion(z):
+        margins.append(float(here.margin(z.detach())))
+        return (z * here.checker).mean((1, 2, 3))
+
+    attack = Orthogonal(here.watch(suspicion), here.eps, 4, projection, 0.0)
+    attack(here, here.x, here.goal, rng=torch.Generator())
+    assert (abs(margins[1] - margins[0]) < 1e-12) == still  # later steps meet the budget's border
