@@ -8,7 +8,7 @@ import traceback
 import typer
 
 from radproof import __version__
-from radproof.cli import assessing, certifying, datasets, gating, training, tuning
+from radproof.cli import assessing, certifying, datasets, gating, screening, training, tuning
 from radproof.errors import RadproofError
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ def root(
 assessing.add_to(app)
 certifying.add_to(app)
 gating.add_to(app)
+screening.add_to(app)
 training.add_to(app)
 tuning.add_to(app)
 app.add_typer(datasets.app, name="data")

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A guard's promises in words: for the page of a screened image and for the command line."""
+
+import re
+
+from radproof.detectors.benign import benign
+from radproof.detectors.calibrate import Threshold, Thresholds
+from radproof.detectors.guard import About
+from radproof.detectors.save import GuardCard, SentryCard
+from radproof.reports.words import count, plain
+
+DEEPEST = 16  # bits: every change has a title there
+NOTHING = "nothing is promised"
+AIMS = ("an attack", "outside the model's data")
+
+
+def share(part: float) -> str:
+    """'5 %', '0.5 %': a part of [0, 1], never 0 % or 100 % where it is not."""
+    percent = 100 * part
+    if 0 < percent < 0.1:
+        return "<0.1 %"
+    if 99.9 < percent < 100:
+        return ">99.9 %"
+    return f"{percent:.1f} %" if 0 < percent < 1 or 99 < percent < 100 else f"{percent:.0f} %"
+
+
+def bound(text: str) -> str:
+    """No line ends between a number and its unit."""
+    return re.sub(r"(?<=\d) (?=%|images?\b|pixels\b|patients?\b|spreads\b|bits\b)", "\u00a0", text)
+
+
+def interval(threshold: Threshold) -> str:
+    """How far the share that one calibration set achieves may lie from what was promised."""
+    if threshold.low is None or threshold.high is None:
+        return NOTHING
+    reach = f"between {share(threshold.low)} and" if threshold.low else "up to"
+    return f"{reach} {share(threshold.high)} in 95 of 100 calibration sets"
+
+
+def basis(about: About) -> str:
+    """What thresholds were set on: '120 clean images of 90 patients'."""
+    patients = "" if about.patients is None else f" of {count(about.patients, 'patient')}"
+    return f"{count(about.images, 'clean image')}{patients}"
+
+
+def promise(thresholds: Thresholds, one: Threshold) -> str:
+    """The promise of one of these thresholds in a sentence, or why there is none."""
+    if one.value is None:
+        return f"There is no threshold: {one.reason}."
+    return (
+        f"Of clean images, at most {share(one.promised)} are to be called suspicious: {interval(one)}. "
+        f"{covered(thresholds)} The threshold was set on {count(one.n, 'image')}."
+    )
+
+
+def covered(thresholds: Thresholds) -> str:
+    """For which images the promise is made, in a sentence."""
+    after = f", and for such images after harmless changes ({changes(thresholds)})" if thresholds.covers[1:] else ""
+    return f"This is promised for clean images{after}."
+
+
+def changes(thresholds: Thresholds) -> str:
+    """The harmless changes that the promise is also made for, in words."""
+    titles = {one.name: one.title for one in benign(DEEPEST)}
+    return "; ".join(titles.get(name, name) for name in thresholds.covers[1:])
+
+
+def threshold_rows(card: GuardCard) -> list[dict[str, str]]:
+    """One row per threshold, for the command line."""
+    return [row for aim, sentry in zip(AIMS, _sentries(card), strict=False) for row in _rows(aim, sentry)]
+
+
+def refusals(card: GuardCard) -> list[str]:
+    """Why thresholds were refused."""
+    return [
+        f"No threshold for {sentry.choice.name}{f' ({group})' if group else ''}: {one.reason}"
+        for sentry in _sentries(card)
+        for group, one in sentry.thresholds.groups.items()
+        if one.value is None
+    ]
+
+
+def _sentries(card: GuardCard) -> list[SentryCard]:
+    return [card.suspicion, *([card.outside] if card.outside else [])]
+
+
+def _rows(aim: str, sentry: SentryCard) -> list[dict[str, str]]:
+    by = sentry.thresholds.by
+    return [
+        {
+            "detector": sentry.choice.name,
+            "tells": aim,
+            **({by: group} if by else {}),
+            "threshold": NOTHING if one.value is None else plain(one.value),
+            "false alarms": f"at most {share(one.promised)}",
+            "95 of 100 times": "" if one.high is None else f"{share(one.low or 0)}–{share(one.high)}",
+            "images": str(one.n),
+        }
+        for group, one in sorted(sentry.thresholds.groups.items())
+    ]
