@@ -19,7 +19,9 @@ from radproof.assess.plan import Plan, make_plan
 from radproof.assess.sections import (
     CertifyPlan,
     DataPlan,
+    DetectionPlan,
     HardenedPlan,
+    LearnedPlan,
     ModelPlan,
     SmallestPlan,
     SpendingPlan,
@@ -52,6 +54,8 @@ SECTIONS = {
     "`hardened.denoiser`": DenoiserRecipe,
     "`spending`": SpendingPlan,
     "`certify`": CertifyPlan,
+    "`detection`": DetectionPlan,
+    "`detection.learned`": LearnedPlan,
     "`smallest`": SmallestPlan,
 }
 

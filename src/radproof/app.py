@@ -3,7 +3,7 @@
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,17 @@ from radproof.assess.compare import compare as compare_runs
 from radproof.assess.finished import Finished, open_run, read_result
 from radproof.assess.gate import check_known, judge, require_runs
 from radproof.assess.gate_sentence import anchor_gate
+from radproof.assess.guarding import Lesson, known_groups, teach
 from radproof.assess.leavings import RESULT
-from radproof.assess.material import FITTED, one_grid, open_manifest
+from radproof.assess.material import open_manifest
 from radproof.assess.networks import training_facts
 from radproof.assess.parts import settle_all
 from radproof.assess.plan import Plan, checked, read_plan
 from radproof.assess.result import Certified, GateVerdict, Result, Shortcut
-from radproof.assess.sections import DataPlan, Part
+from radproof.assess.screening import Screened, image_files, screen_files
+from radproof.assess.sections import DataPlan, DetectionPlan, Part
 from radproof.assess.tune import Tuned, read_search, tuned
+from radproof.assess.watching import one_grid, teach_detectors
 from radproof.core.device import resolve
 from radproof.core.files import sha256_file, write_text
 from radproof.core.params import fraction, show_fraction
@@ -35,10 +38,10 @@ from radproof.data.audit import audit as audit_manifest
 from radproof.data.load import grids, load_batch, load_images, partition
 from radproof.data.manifest import NAME, Manifest, Sample
 from radproof.data.storage import quantise, write_png
-from radproof.data.subsets import take
 from radproof.defenses import defense
 from radproof.detectors import detector
-from radproof.detectors.calibrate import calibrate
+from radproof.detectors.fitted import score_all
+from radproof.detectors.save import GuardCard, load_guard, save_guard
 from radproof.errors import BadData, BadInput, BadPlan, UnknownName
 from radproof.measure.intervals import Resampler
 from radproof.models.card import ModelCard, load_model
@@ -52,6 +55,7 @@ from radproof.reports.markdown import write_markdown
 from radproof.reports.pdf import require_pdf, write_pdf
 from radproof.reports.sarif import NAME as SARIF
 from radproof.reports.sarif import write_sarif
+from radproof.reports.screening import write_page
 from radproof.reports.tuning import front_svg, tuning_markdown
 from radproof.training.loop import train as train_model
 from radproof.training.recipe import TrainingRecipe
@@ -221,20 +225,30 @@ def detect(
     judged = Manifest.read(images)
     _empty(out)
     settled = settle_all([Part(name=name) for name in detectors], detector, "published")
-    learned, calibration = take(usual.fold("train"), FITTED), usual.fold("validation")
-    one_grid(learned, calibration, judged)
-    progress.start("detect", len(settled) * len(judged))
+    train, calibration = usual.fold("train"), usual.fold("validation")
+    one_grid(train, calibration, judged)
+    taught = teach_detectors(
+        {label: part.make() for label, part in settled.items()},
+        network,
+        DetectionPlan(),
+        train,
+        calibration,
+        rate=false_positive_rate,
+        seed=0,
+        device=where,
+        progress=progress,
+    )
+    fitted = {label: one.fitted for label, one in taught.items()}
+    progress.start("detect", len(judged))
     flags: list[Flag] = []
-    for label, part in settled.items():
-        fitted = part.make().fit(network, load_batch(learned, learned.samples, where))
-        scores = fitted.score(load_batch(calibration, calibration.samples, where))
-        threshold = calibrate(scores, false_positive_rate=false_positive_rate)
-        for rows in partition(grids(judged.samples, judged.root), BATCH):
-            samples = [judged.samples[row] for row in rows]
-            for sample, score in zip(samples, fitted.score(load_batch(judged, samples, where)).tolist(), strict=True):
-                flagged = None if threshold.value is None else score > threshold.value
-                flags.append(Flag(sample.id, label, score, threshold.value, flagged))
-            progress.advance("detect", len(rows))
+    for rows in partition(grids(judged.samples, judged.root), BATCH):
+        samples = [judged.samples[row] for row in rows]
+        for label, scores in score_all(fitted, load_batch(judged, samples, where)).items():
+            threshold = taught[label].thresholds.of("").value
+            for sample, score in zip(samples, scores.tolist(), strict=True):
+                flagged = None if threshold is None else score > threshold
+                flags.append(Flag(sample.id, label, score, threshold, flagged))
+        progress.advance("detect", len(rows))
     steps: dict[str, list[dict[str, Any]]] = {}
     for flag in flags:
         step = {"step": "detect", "detector": flag.detector, "score": flag.score, "flagged": flag.flagged}
@@ -326,6 +340,55 @@ def report(run: Path, *, pdf: bool = False) -> Path:
     result = read_result(run)
     write_markdown(run / SUMMARY, result, result.gates)
     return write_pdf(run) if pdf else page
+
+
+def guard(
+    model: Path,
+    data: Path,
+    out: Path,
+    *,
+    name: str = "ensemble",
+    rate: float = 0.05,
+    by: str = "",
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> GuardCard:
+    """Teach detector `name` on a data set's training patients, set thresholds on its validation patients, write `out`.
+
+    At most a share `rate` of clean images is to be flagged, for each answer or view where `by` says so. A threshold
+    that too few images could promise is refused, and the card says why.
+    """
+    where, lesson = resolve(device), Lesson(detector[name].name, rate, known_groups(by), seed)
+    network, _ = load_model(model, where)
+    clean = open_path(data, progress=progress, seed=seed)
+    return save_guard(out, teach(network, clean, lesson, where, progress))
+
+
+def screen(
+    images: Sequence[Path],
+    model: Path,
+    guard_file: Path,
+    *,
+    out: Path | None = None,
+    view: str | None = None,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> Iterator[Screened]:
+    """Judge image files and folders of them, one by one, with what `guard` wrote; a page each in `out` where given.
+
+    A file that cannot be read or judged gets a refusal. Raises BadModel for a guard of another model.
+    """
+    paths, where = image_files(images), resolve(device)
+    network, card = load_model(model, where)
+    keeper = load_guard(guard_file, network, model_fingerprint=network.fingerprint())
+    if out:
+        _empty(out)
+    progress.start("screen", len(paths))
+    for judged in screen_files(keeper, paths, where, view=view):
+        page = write_page(out, judged, keeper, phantom=card.phantom) if out and judged.said.screening else ""
+        progress.advance("screen")
+        yield judged.said.model_copy(update={"page": page})
 
 
 def _empty(out: Path) -> None:

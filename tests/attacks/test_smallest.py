@@ -46,7 +46,7 @@ def test_budgets_of_a_linear_model_are_found(rng):
     needed = [0.37, 2.0, 5.3, 15.9, 40.0, -3.0]
     x, model = batch(6), Linear([levels(k) for k in needed])
     goal = Misclassify(torch.zeros(6, dtype=torch.long))
-    loose, stored, adversarial = smallest_budgets(model, x, goal, **SETTINGS, rng=rng, store=rounded)
+    loose, stored, adversarial, read = smallest_budgets(model, x, goal, **SETTINGS, rng=rng, store=rounded)
     assert loose.dtype == torch.float64
     assert loose[:4].tolist() == pytest.approx([k / 255 for k in needed[:4]], rel=0.03)
     assert (loose[:4] >= torch.tensor(needed[:4]) / 255 - 1e-6).all()  # never less than the truth
@@ -68,7 +68,7 @@ def test_rounding_that_undoes_the_attack_raises_the_stored_budget(rng):
     def lossy(z: Tensor, original: Tensor, eps: float) -> Tensor:
         return original + (z - original).sign() * ((z - original).abs() - 2 / 255).clamp_min(0)
 
-    loose, stored, _ = smallest_budgets(model, x, goal, **SETTINGS, rng=rng, store=lossy)
+    loose, stored, _, _ = smallest_budgets(model, x, goal, **SETTINGS, rng=rng, store=lossy)
     assert (stored * 255).tolist() == pytest.approx([4, 7, 15], abs=1e-6)
     assert (loose * 255).tolist() == pytest.approx([1.2, 4.5, 13.0], rel=0.03)
 
@@ -82,14 +82,14 @@ def test_sixteen_bits_follow_the_float_budget_closely(rng):
         seen.append(eps * 65535)
         return (z * 65535).round() / 65535
 
-    loose, stored, _ = smallest_budgets(model, x, goal, **{**SETTINGS, "bits": 16}, rng=rng, store=fine)
+    loose, stored, _, _ = smallest_budgets(model, x, goal, **{**SETTINGS, "bits": 16}, rng=rng, store=fine)
     assert ((stored - loose).abs() < 2 / 65535).all()
     assert all(abs(level - round(level)) < 1e-6 for level in seen)
 
 
 def test_without_a_store_only_the_float_budget_is_judged(rng, toy, images):
     goal = Misclassify(torch.tensor([0, 1, 2, 0]))
-    loose, stored, _ = smallest_budgets(toy(), images(), goal, **SETTINGS, rng=rng, store=None)
+    loose, stored, _, _ = smallest_budgets(toy(), images(), goal, **SETTINGS, rng=rng, store=None)
     already = goal.reached(toy()(images()))
     assert torch.equal(loose == 0, already)
     assert torch.equal(stored == 0, already)

@@ -27,15 +27,17 @@ class Aids:
     pool: Pool
     test: Manifest
 
-    def bindings(self, needs: Mapping[str, str], rows: Sequence[int]) -> dict[str, object]:
-        """What a recipe's needs (argument -> what) are bound to, for these test images.
+    def bindings(self, needs: Mapping[str, str], rows: Sequence[int], **more: object) -> dict[str, object]:
+        """What a recipe's needs (argument -> what) are bound to, for these test images; `more` is offered as well.
 
         Raises BadPlan for a need that nobody can supply.
         """
-        offered: dict[str, object] = {"pool": self.pool, "bank": self.pool.images, "anatomy": None}
+        offered: dict[str, object] = {"pool": self.pool, "bank": self.pool.images, "anatomy": None, **more}
         if "anatomy" in needs.values():
             offered["anatomy"] = self._anatomy(rows)
         for argument, what in needs.items():
+            if what in ("watch", "features") and what not in offered:
+                raise BadPlan("an attack that knows the detector needs one; name it under detection: aware: instead")
             if what not in offered:
                 raise BadPlan(f"an attack needs {what!r} for {argument!r}; what can be had is {', '.join(offered)}")
         return {argument: offered[what] for argument, what in needs.items()}
@@ -54,10 +56,10 @@ def gather(manifest: Manifest, test: Manifest, *, seed: int, device: torch.devic
     return Aids(Pool(_alike(some, shape, device), torch.as_tensor(some.targets()).to(device)), test)
 
 
-def check_builds(parts: Iterable[Settled[Attack]], aids: Aids) -> None:
+def check_builds(parts: Iterable[Settled[Attack]], aids: Aids, **more: object) -> None:
     """Build every attack once, so that what is missing or does not fit is told before anything is trained."""
     for part in parts:
-        part.make(**aids.bindings(part.recipe.needs, [0]))
+        part.make(**aids.bindings(part.recipe.needs, [0], **more))
 
 
 def _alike(manifest: Manifest, shape: torch.Size, device: torch.device) -> Tensor:

@@ -45,6 +45,8 @@ class Answered:
     reached_float: Bools | None = None
     measures: dict[str, Floats] = field(default_factory=dict[str, Floats])
     scores: dict[str, Floats] = field(default_factory=dict[str, Floats])  # detector -> suspicion
+    measured: dict[str, Floats] = field(default_factory=dict[str, Floats])  # detector -> (n, F) what it measured
+    harmless: dict[str, Floats] = field(default_factory=dict[str, Floats])  # change -> logits; change:detector -> score
     paired: Bools | None = None  # (n, 2) flagged with and without the label rule
     files: tuple[str, ...] = ()
     sha256: tuple[str, ...] = ()
@@ -97,6 +99,7 @@ def _answered(
     costs = np.stack([a["cost"] for a in stored])
     forwards, backwards, seconds = costs[:, :3].sum(axis=0) / images
     model_only = defense == "none" and job.on == "model"
+    watched = defense == "none" and job.role in ("model", "detector")
     return Answered(
         job=job,
         defense=defense,
@@ -111,7 +114,9 @@ def _answered(
         # Made on one model, so told of that one alone.
         reached_float=joined["reached_float"][order] if _is_own(job, defense) and "reached_float" in joined else None,
         measures=_measures(joined, job, defense, order),
-        scores={n.removeprefix("score:"): joined[n][order] for n in joined if n.startswith("score:") and model_only},
+        scores=_named(joined, "score:", order) if watched else {},
+        measured=_named(joined, "measured:", order) if watched else {},
+        harmless=_named(joined, "harmless:", order) if watched else {},
         paired=joined["paired"][order] if "paired" in joined and model_only else None,
         files=tuple(joined["files"][order].tolist()),
         sha256=tuple(joined["sha256"][order].tolist()),
@@ -140,12 +145,17 @@ def column_of(job: Job) -> Column:
     """Which column of the report a job belongs to."""
     if job.kind != "attack":
         return "clean" if job.kind == "clean" else "corruption"
-    columns: dict[Role, Column] = {"model": "oblivious", "surrogate": "transfer", "defense": "adaptive"}
+    columns: dict[Role, Column] = {
+        "model": "oblivious",
+        "surrogate": "transfer",
+        "defense": "adaptive",
+        "detector": "aware",
+    }
     return columns[job.role]
 
 
 def _is_own(job: Job, defense: str) -> bool:
-    return (job.on, defense) == ("model", "none") or job.on == defense
+    return (defense == "none" and job.role in ("model", "detector")) or job.on == defense
 
 
 def rightness(logits: Floats, y: NDArray[Any], head: Head) -> tuple[Bools, Floats]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from radproof.assess.answers import rightness
+from radproof.assess.craft import suspicions
 from radproof.assess.material import Material, batch_generator
 from radproof.assess.probes import probe, probe_batches, probe_key, subjects
 from radproof.assess.result import Smallest
@@ -81,7 +82,7 @@ def _least(material: Material, name: str, batch: int) -> Arrays:
     bits = material.bits[rows[0]]
     goal = _goal(material, rows)
     try:
-        loose, kept, _ = smallest_budgets(
+        loose, kept, _, read = smallest_budgets(
             material.model,
             x,
             goal,
@@ -94,10 +95,12 @@ def _least(material: Material, name: str, batch: int) -> Arrays:
         )
     except NoGradient:  # nothing to climb: no budget fools what was right
         loose = kept = torch.where(Objective(material.model, goal).judge(x)[1], 0.0, torch.nan)
+        read = x
     return {
         "rows": np.array(rows, np.int64),
         "float": loose.double().cpu().numpy(),
         "stored": kept.double().cpu().numpy(),
+        **(suspicions(material, read) if material.detectors else {}),
     }
 
 
@@ -150,6 +153,14 @@ def smallest(material: Material, space: Workspace, measurer: Measurer) -> Smalle
         stored_budgets=_listed(kept[were_right]),
         most=plan.most,
     )
+
+
+def at_smallest(material: Material, space: Workspace) -> Arrays | None:
+    """Per image searched: its row, smallest stored budget (NaN: none), and each detector's score at that budget."""
+    if material.plan.smallest is None or not material.detectors:
+        return None
+    stored = [space.load("smallest", batch) for batch in _smallest_batches(material)]
+    return {name: np.concatenate([a[name] for a in stored]) for name in stored[0]}
 
 
 def _listed(budgets: np.ndarray) -> tuple[float | None, ...]:

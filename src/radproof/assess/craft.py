@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from radproof.assess.jobs import Job
+from radproof.assess.jobs import Job, attacks_of
 from radproof.assess.material import Material, batch_generator
 from radproof.assess.parts import Settled
 from radproof.assess.replay import Replay
-from radproof.assess.survival import handlings
 from radproof.assess.workspace import Arrays
 from radproof.attacks.balls import l2_radius
 from radproof.attacks.learned import Learner
@@ -25,6 +24,8 @@ from radproof.core.goals import scope
 from radproof.core.types import Attack, Classifier
 from radproof.data.storage import Norm, quantise, read_png, to_unit_tensor, write_png
 from radproof.defenses.effect import effect
+from radproof.detectors.benign import benign, handlings
+from radproof.detectors.fitted import Fitted, score_all
 from radproof.detectors.paired_check import paired_check
 from radproof.errors import BadData, BadPlan, NoGradient
 from radproof.measure.cost import PeakMemory
@@ -72,7 +73,8 @@ def in_scope(material: Material, job: Job, rows: Sequence[int]) -> list[int]:
         return list(rows)
     y = material.y[list(rows)]
     keep = scope(job.goal, y, material.manifest.labels)
-    return [row for row, wanted in zip(rows, keep.tolist(), strict=True) if wanted]
+    few = material.watched(job.on) if job.role == "detector" else None
+    return [row for row, wanted in zip(rows, keep.tolist(), strict=True) if wanted and (few is None or row in few)]
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def _crafted(material: Material, job: Job, batch: int, rows: list[int], precisio
 
 def _attacked(material: Material, job: Job, batch: int, rows: list[int], meter: Metered, x: Tensor) -> Tensor:
     part = _recipe(material, job)
-    attack = part.make(eps=job.eps, **material.aids.bindings(part.recipe.needs, rows))
+    attack = part.make(eps=job.eps, **material.aids.bindings(part.recipe.needs, rows, **_knowledge(material, job)))
     goal = make_goal(job.goal, material.y[rows], material.manifest.labels, material.manifest.head)
     try:
         if isinstance(attack, Learner):
@@ -122,6 +124,17 @@ def _attacked(material: Material, job: Job, batch: int, rows: list[int], meter: 
         return attack(meter, x, goal, rng=batch_generator(material, *job.identity(), batch))
     except NoGradient:
         return x.clone()  # there is nothing to climb; the probes find it, and it becomes a doubt
+
+
+def _knowledge(material: Material, job: Job) -> dict[str, object]:
+    """What an attacker who is aware of a detector is given."""
+    if job.role != "detector":
+        return {}
+    watch = material.detectors[job.on].watch
+    found: dict[str, object] = {} if watch is None else {"watch": watch}
+    if material.features is not None:
+        found["features"] = material.features.bound(material.model)
+    return found
 
 
 def learned(material: Material, job: Job, attack: Learner, model: Classifier, precision: Precision) -> Attack:
@@ -139,14 +152,14 @@ def learned(material: Material, job: Job, attack: Learner, model: Classifier, pr
 
 
 def _recipe(material: Material, job: Job) -> Settled[Attack]:
-    return (material.parts.adaptive if job.role == "defense" else material.parts.attacks)[job.label]
+    return attacks_of(job, material.parts)[job.label]
 
 
 def attacked_model(material: Material, job: Job) -> Classifier:
     """The classifier that a job's images are made on."""
     if job.role == "surrogate":
         return material.surrogates[job.on].classifier
-    if job.on == "model":
+    if job.role != "defense":
         return material.model
     plan = material.plan
     return material.contenders[job.on].attacked(job.backward, seed=plan.seed, eot=plan.eot)
@@ -238,20 +251,46 @@ def _scored(material: Material, job: Job, batch: int, made: Made) -> Arrays:
     for name in _judges(material, job):
         defended = material.model if name == "none" else _defended(material, name, job, batch)
         arrays[f"logits:{name}"] = predict(defended, made.stored).numpy()
-    if job.role != "defense" and job.kind != "corruption" and material.replay is None:
+    if job.role in ("model", "surrogate") and job.kind != "corruption" and material.replay is None:
         for name, network in material.targets.items():
             arrays[f"target:{name}"] = predict(network, made.stored).numpy()
     if job.on == "model" and job.kind != "corruption" and material.plan.survival:
         for handling in handlings(max(material.bits)):
             handled = handling.apply(made.stored, material.bits[made.rows[0]])
             arrays[f"treated:{handling.name}"] = predict(material.model, handled).numpy()
-    if job.on == "model":
-        for name, detector in material.detectors.items():
-            arrays[f"score:{name}"] = detector.score(made.stored).double().cpu().numpy()
-        if job.kind == "attack":
-            found = paired_check(made.original, made.stored, material.model)
-            arrays["paired"] = torch.stack([found.flagged, found.flagged_without_label], dim=1).cpu().numpy()
+    if material.detectors and job.role in ("model", "detector"):
+        arrays |= suspicions(material, made.stored)
+        if job.kind == "clean" and material.plan.detection.benign:
+            arrays |= _harmless(material, made)
+    if job.on == "model" and job.kind == "attack":
+        found = paired_check(made.original, made.stored, material.model)
+        arrays["paired"] = torch.stack([found.flagged, found.flagged_without_label], dim=1).cpu().numpy()
     return arrays
+
+
+def suspicions(material: Material, x: Tensor) -> Arrays:
+    """What every detector says of images, and what it measured where detectors are also to be trained."""
+    found: Arrays = {f"score:{n}": one.numpy() for n, one in score_all(_fitted(material), x).items()}
+    if material.parts.learned:
+        for name, watching in material.detectors.items():
+            table = watching.fitted.measures(x)
+            found[f"measured:{name}"] = torch.stack(list(table.values()), dim=1).numpy()
+    return found
+
+
+def _fitted(material: Material) -> dict[str, Fitted]:
+    return {name: watching.fitted for name, watching in material.detectors.items()}
+
+
+def _harmless(material: Material, made: Made) -> Arrays:
+    """The same of clean images after each harmless change, and how the model answers these."""
+    found: Arrays = {}
+    for change in benign(max(material.bits)):
+        x = change.apply(made.stored, material.bits[made.rows[0]])
+        found[f"harmless:{change.name}"] = predict(material.model, x).numpy()
+        scores = score_all(_fitted(material), x)
+        found |= {f"harmless:{change.name}:{name}": one.numpy() for name, one in scores.items()}
+    return found
 
 
 def _quality(material: Material, made: Made, batch: int) -> Arrays:
@@ -268,6 +307,8 @@ def _quality(material: Material, made: Made, batch: int) -> Arrays:
 
 def _judges(material: Material, job: Job) -> list[str]:
     """Who scores a job's images: everyone, unless they were made against one defence."""
+    if job.role == "detector":
+        return ["none"]
     return [job.on] if job.role == "defense" else ["none", *material.contenders]
 
 

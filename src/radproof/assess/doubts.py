@@ -7,6 +7,7 @@ After Carlini et al., "On Evaluating Adversarial Robustness" (arXiv:1902.06705) 
 from collections.abc import Iterator, Sequence
 
 from radproof.assess.doubts_attack import attack_doubts
+from radproof.assess.doubts_detection import detection_doubts
 from radproof.assess.doubts_probes import probe_doubts
 from radproof.assess.evidence import FEW_PATIENTS, Evidence, clean_cell, show
 from radproof.assess.result import Cell
@@ -35,7 +36,7 @@ def doubts(evidence: Evidence) -> tuple[Doubt, ...]:
             probe_doubts,
             attack_doubts,
             _rounding,
-            _detectors,
+            detection_doubts,
             _memory,
         )
         for doubt in check(evidence)
@@ -150,24 +151,6 @@ def _rounding(e: Evidence) -> Iterator[Doubt]:
                 message=f"{cell.attack} at {cell.budget} succeeds on {show(loose)} before and {show(kept)} after "
                 "rounding to the stored depth; the stored figure counts",
                 severity="note",
-            )
-
-
-def _detectors(e: Evidence) -> Iterator[Doubt]:
-    for detection in e.detection:
-        if detection.threshold is None:
-            yield Doubt(
-                kind="no-threshold",
-                about=f"detector:{detection.detector}",
-                message=f"{detection.detector}: {detection.calibration_images} clean images are too few to promise a "
-                f"false-positive rate of {detection.promised_rate:.0%}",
-            )
-        elif detection.achieved_rate.low is not None and detection.achieved_rate.low > detection.promised_rate:
-            yield Doubt(
-                kind="rate-not-kept",
-                about=f"detector:{detection.detector}",
-                message=f"{detection.detector} promised to flag {detection.promised_rate:.0%} of clean images and "
-                f"flagged {show(detection.achieved_rate)}",
             )
 
 

@@ -129,7 +129,9 @@ def _detections(result: Result, gate: Gate) -> list[_Figure]:
             name, aim = row.attack.partition(" (")[::2]
             wanted = aim == goal_ending and (not gate.attack or _is(name, gate.attack))
             if wanted and _same(row.eps, gate.eps or 0.0):
-                told = f" by {detection.detector} (made with {row.attack}{f' at {row.budget}' if row.budget else ''})"
+                knowing = ", which knows it," if row.kind == "aware" else ""
+                at = f" at {row.budget}" if row.budget else ""
+                told = f" by {detection.detector} (made with {row.attack}{knowing}{at})"
                 about = (f"detector:{detection.detector}",)
                 found.append(_Figure(row.detected, about[0], told, about))
     return found

@@ -119,6 +119,8 @@ CHECKS: dict[str, Literal["always", "attacked", "defended", "detectors"]] = {
     "not-tested-adaptively": "defended",
     "no-threshold": "detectors",
     "rate-not-kept": "detectors",
+    "benign-alarms": "detectors",
+    "weak-aware-attack": "detectors",
 }
 """Every kind of serious doubt, and where its check has something to look at."""
 
@@ -127,6 +129,8 @@ CAPS: dict[str, Grade] = {
     "few-images": "C",
     "no-threshold": "C",
     "rate-not-kept": "C",
+    "benign-alarms": "C",
+    "weak-aware-attack": "C",
 }
 OTHERWISE: Grade = "D"  # what any other serious doubt caps the grade at
 

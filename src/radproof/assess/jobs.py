@@ -13,10 +13,10 @@ from radproof.attacks.cost import passes_per_image
 from radproof.core.params import show_fraction
 from radproof.core.records import digest
 from radproof.core.types import Attack, Backward, Defense
-from radproof.detectors.registry import Restorable
+from radproof.detectors.registry import Learner
 
 Kind = Literal["clean", "attack", "corruption"]
-Role = Literal["model", "surrogate", "defense"]
+Role = Literal["model", "surrogate", "defense", "detector"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Job:
     params: dict[str, Any]
     goal: str = ""
     eps: float = 0.0
-    on: str = "model"  # model, or the name of a surrogate or a contender
+    on: str = "model"  # model, or the name of a surrogate, a contender or a detector
     backward: Backward = "none"
     threat: str = ""  # what bounds it: linf, l2, style, …, visible
     limits: str = ""  # the same in words, where it is no budget
@@ -65,7 +65,9 @@ class Parts:
     corruptions: dict[str, Settled[Any]]
     defenses: dict[str, Settled[Defense]]
     behind: dict[str, dict[str, Settled[Defense]]]  # hardened network -> what stands in front of it
-    detectors: dict[str, Settled[Restorable]]
+    detectors: dict[str, Settled[Learner]]
+    aware: dict[str, Settled[Attack]]  # made against each detector
+    learned: dict[str, Settled[Attack]]  # that detectors are also trained with
 
 
 def list_jobs(plan: Plan, parts: Parts, contenders: Mapping[str, Contender]) -> list[Job]:
@@ -74,6 +76,7 @@ def list_jobs(plan: Plan, parts: Parts, contenders: Mapping[str, Contender]) -> 
         Job("clean", "none", {}),
         *_attacks(plan, parts),
         *_adaptive(plan, parts, contenders),
+        *_aware(plan, parts),
         *(Job("corruption", name, part.params, threat=part.recipe.threat) for name, part in parts.corruptions.items()),
     ]
 
@@ -98,6 +101,14 @@ def _adaptive(plan: Plan, parts: Parts, contenders: Mapping[str, Contender]) -> 
                         yield _job(label, part, goal, eps, name, "defense", way)
 
 
+def _aware(plan: Plan, parts: Parts) -> Iterator[Job]:
+    for name in parts.detectors if plan.detection.against is None else plan.detection.against:
+        for goal in plan.goals:
+            for label, part in parts.aware.items():
+                for eps in budgets(plan, part):
+                    yield _job(label, part, goal, eps, name, "detector")
+
+
 def _job(
     label: str, part: Settled[Attack], goal: str, eps: float, on: str, role: Role, backward: Backward = "none"
 ) -> Job:
@@ -118,11 +129,16 @@ def uses_gradients(part: Settled[Attack]) -> bool:
 
 def gradients(job: Job, parts: Parts) -> tuple[float, float]:
     """(forwards, backwards) that a job costs per image."""
-    part = (parts.adaptive if job.role == "defense" else parts.attacks).get(job.label)
+    part = attacks_of(job, parts).get(job.label)
     if job.kind != "attack" or part is None:
         return 0.0, 0.0
     passes = passes_per_image(part.recipe.name, part.params)
     return float(passes.forwards), float(passes.backwards)
+
+
+def attacks_of(job: Job, parts: Parts) -> dict[str, Settled[Attack]]:
+    """The part of the plan that a job's attack stands in."""
+    return parts.adaptive if job.role == "defense" else parts.aware if job.role == "detector" else parts.attacks
 
 
 def _without_eps(params: dict[str, Any]) -> dict[str, Any]:

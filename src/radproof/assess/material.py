@@ -17,13 +17,15 @@ from radproof.assess.plan import Plan
 from radproof.assess.replay import Replay
 from radproof.assess.sections import DataPlan
 from radproof.assess.severities import spread
+from radproof.assess.watching import Watching, enough, one_grid, teach_detectors
 from radproof.attacks import attack, corruption
 from radproof.attacks.memory import fitting_micro_batch
 from radproof.core.goals import goal as make_goal
 from radproof.core.goals import scope
+from radproof.core.names import nearest
 from radproof.core.progress import Progress
 from radproof.core.rng import generator
-from radproof.core.types import Attack, Classifier, FittedDetector
+from radproof.core.types import Attack, Classifier
 from radproof.data.load import grids, load_batch, partition
 from radproof.data.manifest import Manifest
 from radproof.data.sources import open_data
@@ -31,13 +33,11 @@ from radproof.data.storage import check_budget
 from radproof.data.subsets import take
 from radproof.defenses import defense
 from radproof.detectors import detector
-from radproof.detectors.calibrate import Threshold, calibrate
-from radproof.errors import BadData, BadPlan
+from radproof.detectors.feature_space import FeatureSpace
+from radproof.errors import BadPlan
 from radproof.models.card import ModelCard
 from radproof.models.classifier import ImageClassifier
 from radproof.training.denoiser_images import make_attack
-
-FITTED = 250  # training images that a detector learns the usual from
 
 
 @dataclass
@@ -58,8 +58,8 @@ class Material:
     aids: Aids
     surrogates: dict[str, Surrogate] = field(default_factory=dict[str, Surrogate])
     contenders: dict[str, Contender] = field(default_factory=dict[str, Contender])  # what answers in the model's place
-    detectors: dict[str, FittedDetector] = field(default_factory=dict[str, FittedDetector])
-    thresholds: dict[str, Threshold] = field(default_factory=dict[str, Threshold])
+    detectors: dict[str, Watching] = field(default_factory=dict[str, Watching])
+    features: FeatureSpace | None = None  # of clean images, for an attack that stays among them
     training: dict[str, object] | None = None
     learned: dict[str, Attack] = field(default_factory=dict[str, Attack])  # job key -> what was learnt once
     replay: Replay | None = None  # images made earlier, to score instead of attacking
@@ -79,6 +79,12 @@ class Material:
                 return range(number + 1)
         return range(len(self.batches))
 
+    def watched(self, detector: str) -> set[int]:
+        """The test images that aware attacks are made of; none where the detector promises nothing to be under."""
+        if self.detectors[detector].watch is None:
+            return set()
+        return {row for n in self.first_batches(self.plan.detection.aware_images) for row in self.batches[n]}
+
     def images(self, rows: Sequence[int]) -> Tensor:
         """(N, C, H, W) stored images of one batch, on the device."""
         return load_batch(self.test, [self.test.samples[row] for row in rows], self.device)
@@ -94,6 +100,8 @@ def check_parts(plan: Plan) -> Parts:
         defenses=settle_all(plan.defenses, defense, plan.preset),
         behind={name: settle_all(wanted.behind, defense, plan.preset) for name, wanted in plan.hardened.items()},
         detectors=settle_all(plan.detectors, detector, plan.preset),
+        aware=settle_all(plan.detection.aware, attack, plan.preset),
+        learned=settle_all(plan.detection.learned.attacks if plan.detection.learned else (), attack, plan.preset),
     )
 
 
@@ -130,11 +138,13 @@ def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, pr
     stored = grids(test.samples, test.root, progress=progress)
     bits = tuple(grid[-1] for grid in stored)
     _check_budgets(plan, min(bits))
+    _check_aware(plan, parts)
     y = torch.as_tensor(test.targets()).to(device)
     _check_goals(plan, y, manifest)
     _check_names(plan, parts)
     aids = gather(manifest, test, seed=plan.seed, device=device)
-    check_builds((*parts.attacks.values(), *parts.adaptive.values()), aids)
+    check_builds((*parts.attacks.values(), *parts.adaptive.values(), *parts.learned.values()), aids)
+    check_builds(parts.aware.values(), aids, watch=None, features=None)
     in_front_of_model = {label: in_front({label: part}) for label, part in parts.defenses.items()}
     opener = Opener(manifest, root, device, progress)
     surrogates = opener.surrogates(plan.surrogates)
@@ -179,6 +189,17 @@ def _check_budgets(plan: Plan, bits: int) -> None:
         check_budget(eps, bits)
 
 
+def _check_aware(plan: Plan, parts: Parts) -> None:
+    for label, part in parts.aware.items():
+        if not {"watch", "features"} & set(part.recipe.needs.values()):
+            raise BadPlan(f"{label} knows nothing of detectors; put it under attacks:, and one that does under aware:")
+    for name in plan.detection.against or ():
+        if name not in parts.detectors:
+            raise BadPlan(f"aware attacks are to be made against {name!r}{nearest(name, list(parts.detectors))}")
+    if parts.aware and not parts.detectors:
+        raise BadPlan("detection: has aware attacks and the plan has no detectors: to be aware of; name one")
+
+
 def _check_goals(plan: Plan, y: Tensor, manifest: Manifest) -> None:
     for name in plan.goals:
         make_goal(name, y, manifest.labels, manifest.head)
@@ -189,37 +210,31 @@ def _check_goals(plan: Plan, y: Tensor, manifest: Manifest) -> None:
 
 
 def fit_detectors(material: Material, progress: Progress) -> None:
-    """Fit each detector on clean training images and set its threshold on clean validation images."""
-    plan = material.plan
-    settled = material.parts.detectors
-    if not settled:
+    """Teach the plan's detectors on clean training images and set their thresholds on clean validation images."""
+    plan, parts = material.plan, material.parts
+    if not parts.detectors:
         return
     train = material.manifest.fold("train")
-    fitted_on = take(train, FITTED, seed=plan.seed)
     if plan.data.fold == "validation":  # then others must set the threshold
-        used = {sample.id for sample in fitted_on.samples}
+        used = {sample.id for sample in enough(train, plan.detection.images, plan.seed).samples}
         calibration = train.only(sample for sample in train.samples if sample.id not in used)
     else:
         calibration = material.manifest.fold("validation")
-    one_grid(fitted_on, calibration, material.test)
-    progress.start("detectors", len(settled) * (len(fitted_on) + len(calibration)))
-    for label, part in settled.items():
-        fitted = part.make().fit(material.model, load_batch(fitted_on, fitted_on.samples, material.device))
-        progress.advance("detectors", len(fitted_on))
-        scores = fitted.score(load_batch(calibration, calibration.samples, material.device))
-        progress.advance("detectors", len(calibration))
-        material.detectors[label] = fitted
-        material.thresholds[label] = calibrate(scores, false_positive_rate=plan.false_positive_rate)
-
-
-def one_grid(*manifests: Manifest) -> None:
-    """Detectors compare grain, so what they learn from and judge must share one size. Raises BadData where not."""
-    found = {grid[:3] for manifest in manifests for grid in grids(manifest.samples, manifest.root)}
-    if len(found) > 1:
-        raise BadData(
-            f"detectors need images of one size, and these have {len(found)}; import them with a size first "
-            "(`radproof data import --size`, or `size:` under `data:` in a plan), or leave out the detectors"
-        )
+    one_grid(train, material.test)
+    material.detectors = teach_detectors(
+        {label: part.make() for label, part in parts.detectors.items()},
+        material.model,
+        plan.detection,
+        train,
+        calibration,
+        rate=plan.false_positive_rate,
+        seed=plan.seed,
+        device=material.device,
+        progress=progress,
+    )
+    if any("features" in part.recipe.needs.values() for part in parts.aware.values()):
+        some = enough(train, plan.detection.images, plan.seed)
+        material.features = FeatureSpace.of(material.model, load_batch(some, some.samples, material.device))
 
 
 def _chosen(plan: Plan, manifest: Manifest) -> Manifest:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an assessment is to do: frozen, strict, and hashed, so that a result names exactly what made it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,8 +12,10 @@ from radproof.assess.gate_sentence import anchor_gate, check_gates
 from radproof.assess.sections import (
     CertifyPlan,
     DataPlan,
+    DetectionPlan,
     HardenedPlan,
     HardenedSpec,
+    LearnedPlan,
     ModelPlan,
     NetworkName,
     Part,
@@ -57,6 +59,7 @@ class Plan(Record):
     eot: Annotated[int, Field(ge=1, le=1000)] = 8  # draws per gradient through a random defence
     detectors: tuple[PartSpec, ...] = ()
     corruptions: tuple[PartSpec, ...] = ()
+    detection: DetectionPlan = DetectionPlan()
     false_positive_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     smallest: SmallestPlan | None = SmallestPlan()
     survival: bool = True  # also score what re-compression, re-windowing and resizing leave of each attack
@@ -115,7 +118,7 @@ class Plan(Record):
             self.gate,
             budgets=self.budgets,
             goals=self.goals,
-            attacks=[part.name for part in (*self.attacks, *self.adaptive)],
+            attacks=[part.name for part in (*self.attacks, *self.adaptive, *self.detection.aware)],
             contenders=[*(part.name for part in self.defenses), *self.hardened],
             detectors=[part.name for part in self.detectors],
         )
@@ -185,6 +188,7 @@ def _anchored(plan: Plan, base: Path) -> Plan:
         update={
             "attacks": tuple(anchored(part) for part in plan.attacks),
             "adaptive": tuple(anchored(part) for part in plan.adaptive),
+            "detection": _anchored_detection(plan.detection, anchored),
             "gate": tuple(anchor_gate(sentence, base) for sentence in plan.gate),
             "data": plan.data.model_copy(
                 update={"path": absolute(plan.data.path), "patients": absolute(plan.data.patients)}
@@ -204,6 +208,13 @@ def _anchored(plan: Plan, base: Path) -> Plan:
     )
 
 
+def _anchored_detection(detection: DetectionPlan, anchored: Callable[[Part], Part]) -> DetectionPlan:
+    learned = detection.learned
+    if learned is not None:
+        learned = learned.model_copy(update={"attacks": tuple(map(anchored, learned.attacks))})
+    return detection.model_copy(update={"aware": tuple(map(anchored, detection.aware)), "learned": learned})
+
+
 def _explain(error: ValidationError, record: type[Record], what: str) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
@@ -220,6 +231,8 @@ def _explain(error: ValidationError, record: type[Record], what: str) -> str:
             "hardened": HardenedPlan,
             "spending": SpendingPlan,
             "certify": CertifyPlan,
+            "detection": DetectionPlan,
+            "learned": LearnedPlan,
         }
         owner = record
         for part in first["loc"][:-1]:

@@ -10,9 +10,10 @@ from radproof.assess.grades import Grade
 from radproof.core.records import Doubt, Estimate, Record
 
 SCHEMA_VERSION = 1
-Column = Literal["clean", "oblivious", "transfer", "adaptive", "headline", "corruption"]
+Column = Literal["clean", "oblivious", "transfer", "adaptive", "headline", "corruption", "aware"]
 """oblivious: made against the bare model (white-box where no defence scores); transfer: made on a surrogate;
-adaptive: made against the defended model; headline: the worst per image over all columns (attack "worst")."""
+adaptive: made against the defended model; headline: the worst per image over all columns (attack "worst");
+aware: made against the bare model and a detector together, and told with the detector."""
 
 
 class ClassScores(Record):

@@ -16,12 +16,13 @@ from radproof.assess.certify import certified, run_certify, smoothed
 from radproof.assess.context import by_view
 from radproof.assess.corruption import corruption_summaries
 from radproof.assess.craft import in_scope, passes_per_call, run_batch
-from radproof.assess.detection import detections, paired_checks
+from radproof.assess.detection import Seen, detections, paired_checks
 from radproof.assess.doubts import Evidence, doubts
 from radproof.assess.estimate import estimate_cost
 from radproof.assess.gains import gains
 from radproof.assess.gallery import pictures
 from radproof.assess.jobs import Job, gradients, list_jobs
+from radproof.assess.learned import read_learned, run_learned
 from radproof.assess.leavings import images_manifest, write_all
 from radproof.assess.material import Material, check_parts, fit_detectors, open_material
 from radproof.assess.plan import FILES, Plan
@@ -31,7 +32,7 @@ from radproof.assess.result import Certified, Result, Timing
 from radproof.assess.score import Findings, scores
 from radproof.assess.spending import run_spending, spending
 from radproof.assess.summary import Measurer, cell_key
-from radproof.assess.survival import handlings, survival
+from radproof.assess.survival import survival
 from radproof.assess.transfer import transfer
 from radproof.assess.verdict import verdict
 from radproof.assess.workspace import Workspace, open_workspace
@@ -43,6 +44,7 @@ from radproof.core.progress import SILENT, Progress
 from radproof.core.records import Doubt
 from radproof.data.audit import Audit, audit
 from radproof.data.manifest import Manifest
+from radproof.detectors.benign import handlings
 from radproof.errors import BadData, Interrupted
 from radproof.measure.cost import Stopwatch
 from radproof.models.preflight import preflight
@@ -124,6 +126,8 @@ def _worked(
         _run_jobs(space, material, jobs, precision, progress)
     with watch.stage("checks"):
         checks.run_checks(material, space, progress)
+    with watch.stage("learned"):
+        run_learned(material, space, progress)
     with watch.stage("spending"):
         run_spending(material, space, precision, progress)
     if material.plan.certify:
@@ -209,7 +213,8 @@ def _weight(job: Job, material: Material) -> float:
     scored = 1 + len(material.targets) + (5 if material.plan.survival and job.on == "model" else 0)
     crafted = (forwards + 2 * backwards) * passes_per_call(material, job)
     judged = sum(1 + (c.defense.votes if c.defense else 0) for c in material.contenders.values())
-    return crafted + scored + judged + 6 * len(material.detectors)
+    watched = 7 * bool(material.detectors)  # detectors share their passes
+    return crafted * (8 if job.role == "detector" else 1) + scored + judged + watched
 
 
 def _read_replay(folder: Path, out: Path, material: Material) -> Replay:
@@ -222,10 +227,13 @@ def _result(
     space: Workspace, material: Material, found: list[Answered], measurer: Measurer, evidence: dict[str, Any]
 ) -> Result:
     plan, manifest, test = material.plan, material.manifest, material.test
+    everything = found
+    found = [a for a in everything if a.job.role != "detector"]  # made against a detector too: told with it
     worst = worst_groups(found)
     cells = tuple(measurer.cell(a) for a in (*found, *worst))
     brought = gains(found, worst, measurer)
-    detected = detections(found, material, measurer)
+    seen = Seen(everything, checks.at_smallest(material, space), read_learned(material, space))
+    detected = detections(seen, material, measurer)
     clean = next(a for a in found if a.job.kind == "clean" and a.defense == "none")
     baselines = evidence["baselines"]
     least = checks.smallest(material, space, measurer)

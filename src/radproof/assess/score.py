@@ -13,6 +13,7 @@ from radproof.assess.result import Cell, Component, CorruptionSummary, Detection
 from radproof.core.records import Doubt, Estimate
 
 BARE = "none"
+BROKEN = ("no-threshold", "rate-not-kept", "benign-alarms")  # a detector so doubted detects nothing
 ENOUGH = 10  # successes that an attack must have to be the one a detector is judged on, where any has so many
 SMALL, LARGE = CLINICAL
 
@@ -157,7 +158,9 @@ def _detection(findings: Findings, contender: str) -> Measured:
     if contender != BARE or not findings.detection:
         why = "detectors guard the bare model alone" if findings.detection else "no detectors in the plan"
         return Measured(None, reason=f"not measured: {why}")
-    broken = {d.about.removeprefix("detector:") for d in findings.doubts if d.kind in ("no-threshold", "rate-not-kept")}
+    broken = {
+        d.about.removeprefix("detector:") for d in findings.doubts if d.kind in BROKEN and d.severity == "serious"
+    }
     kept = [one for one in findings.detection if one.detector not in broken and one.threshold is not None]
     if not kept:
         return Measured(None, reason="not measured: no detector kept its promised rate of false alarms")
@@ -173,6 +176,7 @@ def _detection(findings: Findings, contender: str) -> Measured:
 
 
 def _hardest(detection: Detection, eps: float) -> DetectionRow | None:
+    """What it flags least of at this budget: attacks that know the detector count as much as those that do not."""
     rows = [row for row in detection.rows if abs(row.eps - eps) < ROUNDING and row.detected.value is not None]
     enough = [row for row in rows if row.detected.n >= ENOUGH]
     return min(enough or rows, key=lambda row: row.detected.low or 0.0, default=None)

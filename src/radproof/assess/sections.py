@@ -189,11 +189,11 @@ class CertifyPlan(Record):
 
 
 class LearnedPlan(Record):
-    """Detectors also trained with attacks on training patients, each judged on the attacks that it has not seen."""
+    """Detectors also trained with attacks on validation patients, each judged on the attacks that it has not seen."""
 
     attacks: Annotated[tuple[PartSpec, ...], Field(min_length=2)]
     eps: Epsilon = 4 / 255
-    images: Annotated[int, Field(ge=20)] = 60  # training images to attack
+    images: Annotated[int, Field(ge=20)] = 60  # validation images to attack, of one half of the patients
 
 
 class DetectionPlan(Record):
@@ -203,5 +203,14 @@ class DetectionPlan(Record):
     benign: bool = True  # also learn from, and promise the rate for, harmless changes: re-encoding, windowing, noise, …
     by: Literal["", "class", "view"] = ""  # a threshold for each answer of the model, or each view
     aware: tuple[PartSpec, ...] = ()  # detector-aware attacks, made against each detector
+    against: tuple[str, ...] | None = None  # the detectors that aware attacks are made against; None: all
     aware_images: Annotated[int, Field(ge=1)] | None = None  # of the test images; None takes all
     learned: LearnedPlan | None = None
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> "DetectionPlan":
+        if self.by and self.aware:
+            raise ValueError(
+                f"aware attacks are made against one threshold for all; leave out by: {self.by}, or aware:"
+            )
+        return self

@@ -118,7 +118,7 @@ def _defenses(result: Result) -> Iterator[StandardsRow]:
 
 def _detectors(result: Result) -> Iterator[StandardsRow]:
     for one in result.detection:
-        rows = [row for row in one.rows if row.detected.value is not None]
+        rows = [row for row in one.rows if row.detected.value is not None and row.kind != "smallest"]
         worst = min(rows, key=lambda row: row.detected.value or 0.0, default=None)
         if one.threshold is None or worst is None:
             continue

@@ -10,9 +10,7 @@ from radproof.assess.answers import Answered, rightness
 from radproof.assess.result import Survival, Survived, Treatment
 from radproof.assess.summary import Measurer
 from radproof.core.goals import goal as make_goal
-from radproof.detectors.benign import Handling, handlings
-
-__all__ = ["handlings", "survival"]
+from radproof.detectors.benign import Handling
 
 
 def survival(found: Sequence[Answered], measurer: Measurer, names: Sequence[Handling]) -> Survival | None:

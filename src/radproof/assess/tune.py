@@ -157,7 +157,7 @@ def pareto(points: Mapping[str, tuple[float, float]]) -> list[str]:
 def _alarms(result: Result, rates: Sequence[float]) -> Iterator[Alarm]:
     for found in result.detection:
         for row in found.rows:
-            if row.positives != "successful" or not row.roc:
+            if row.kind != "attack" or not row.roc:
                 continue
             for rate in rates:
                 within = [flagged for false, flagged in row.roc if false <= rate + 1e-12]

@@ -36,11 +36,11 @@ def smallest_budgets(
     bits: int,
     rng: Generator,
     store: Store | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Smallest L-infinity budgets (N,) in float, then as stored with `bits` bits, and the float adversarials.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Smallest L-infinity budgets (N,) in float, then as stored with `bits` bits; the adversarials of both.
 
     Budgets are float64 (float32 on mps) in [0, 1] pixel units: 0 for images that reach the goal untouched, NaN for
-    those that PGD does not fool at `most` (these come back unchanged). They are upper bounds: a better attack might
+    those that PGD does not fool at `most` (these come back unchanged, as do all that no stored budget fools). They are upper bounds: a better attack might
     need less. Stored budgets are whole grey levels E / (2**bits - 1), judged on what `store` gives back; without
     `store` all are NaN. Whether an image fools is asked of the model as it is: Metered answers in float32.
     Raises BadPlan for parameters out of range.
@@ -50,19 +50,19 @@ def smallest_budgets(
     x = x.detach()
     budget = torch.full((len(x),), torch.nan, dtype=_widest(x.device), device=x.device)
     if not len(x):
-        return budget, budget.clone(), x.clone()
+        return budget, budget.clone(), x.clone(), x.clone()
     already = Objective(model, goal).judge(x)[1]
     budget[already] = 0.0
     adversarial = x.clone()
     rows = (~already).nonzero().flatten()
     if len(rows):
         budget[rows], adversarial[rows] = search.in_float(rows, x[rows], most)
-    stored = torch.where(already, 0.0, torch.nan).to(budget)
+    stored, read = torch.where(already, 0.0, torch.nan).to(budget), x.clone()
     rows = (budget > 0).nonzero().flatten()
     if store is not None and len(rows):
         delta = adversarial[rows] - x[rows]
-        stored[rows] = search.as_stored(rows, x[rows], delta, budget[rows], most, 2**bits - 1, store)
-    return budget, stored, adversarial
+        stored[rows], read[rows] = search.as_stored(rows, x[rows], delta, budget[rows], most, 2**bits - 1, store)
+    return budget, stored, adversarial, read
 
 
 @dataclass(frozen=True)
@@ -116,27 +116,41 @@ class _Search:
 
     def as_stored(
         self, rows: Tensor, x: Tensor, delta: Tensor, budget: Tensor, most: float, levels: int, store: Store
-    ) -> Tensor:
-        """Whole grey levels: first the float budget rounded up, then the most, then bisection between the two."""
+    ) -> tuple[Tensor, Tensor]:
+        """Whole grey levels: first the float budget rounded up, then the most, then bisection between the two.
+
+        Budgets, and the images as read back.
+        """
         top = torch.full_like(budget, math.floor(most * levels + 1e-6))
         low = torch.minimum((budget * levels - 1e-6).ceil().clamp_min(1), top)
-        high = torch.full_like(budget, torch.nan)
-        self._attempt(rows, x, delta, low, high, levels, store)
-        self._attempt(rows, x, delta, top, high, levels, store)
+        high, kept = torch.full_like(budget, torch.nan), x.clone()
+        self._attempt(rows, x, delta, low, high, kept, levels, store)
+        self._attempt(rows, x, delta, top, high, kept, levels, store)
         for _ in range(self.rounds):
             middle = (low * high).sqrt().round()
             middle = torch.minimum(torch.maximum(middle, low + 1), high - 1)
             middle = torch.where(middle > low, middle, torch.nan)
             if middle.isnan().all():
                 break
-            hit = self._attempt(rows, x, delta, middle, high, levels, store)
+            hit = self._attempt(rows, x, delta, middle, high, kept, levels, store)
             low = torch.where(middle.isnan() | hit, low, middle)
-        return high / levels
+        return high / levels, kept
 
     def _attempt(
-        self, rows: Tensor, x: Tensor, delta: Tensor, tried: Tensor, high: Tensor, levels: int, store: Store
+        self,
+        rows: Tensor,
+        x: Tensor,
+        delta: Tensor,
+        tried: Tensor,
+        high: Tensor,
+        kept: Tensor,
+        levels: int,
+        store: Store,
     ) -> Tensor:
-        """Attack at `tried` grey levels, store, read back, judge; lowers `high` in place where it fools. (N,) bool."""
+        """Attack at `tried` grey levels, store, read back, judge; where it fools, `high` falls and `kept` is the image.
+
+        Returns where it fooled, (N,) bool.
+        """
         hit = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         live = (~tried.isnan() & ~(tried >= high)).nonzero().flatten()
         if not len(live):
@@ -150,6 +164,7 @@ class _Search:
             read[same] = store(moved[same], here[same], float(level) / levels).to(here)
         hit[live] = self.objective(rows[live]).judge(read)[1]
         high[hit] = tried[hit]
+        kept[hit] = read[hit[live]]
         return hit
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detectors that notice an attack in the image in hand. Importing the room makes its parts known to the registry."""
 
-from radproof.detectors import consistency, frequency
+from radproof.detectors import consistency, drift, ensemble, frequency, lid, mahalanobis, novelty
 from radproof.detectors.registry import detector
 
-__all__ = ["consistency", "detector", "frequency"]
+__all__ = ["consistency", "detector", "drift", "ensemble", "frequency", "lid", "mahalanobis", "novelty"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A judge and the model it was taught with: what scores images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,13 +22,12 @@ class Fitted:
 
     def score(self, x: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N,) float64 on the CPU; higher is more suspicious. Raises BadInput."""
-        require_detectable(x)
-        with torch.no_grad():
-            found = [self.judge(piece).double().cpu() for piece in looks(self.model, x.detach())]
-        return torch.cat(found) if found else torch.zeros(0, dtype=torch.float64)
+        return score_all({"": self}, x)[""]
 
     def suspicion(self, x: Tensor) -> Tensor:
         """(N,) nearly the score, with a gradient with respect to x: for a detector-aware attacker."""
+        if not len(x):
+            return x.new_zeros(0, dtype=torch.float64)
         parts = x.split(max(1, self.model.micro_batch))
         return torch.cat([self.judge(Look(self.model, part, soft=True)) for part in parts])
 
@@ -44,11 +43,42 @@ class Fitted:
         return self.judge.state()
 
 
-def fit(learner: Learner, model: Classifier, clean: Tensor) -> Fitted:
-    """Teach a detector what is usual: clean images (N ≥ 20, C, H, W) in [0, 1]. Raises BadInput for fewer."""
+def taught_on(model: Classifier, clean: Tensor, changed: Mapping[str, Tensor] | None = None) -> list[Look]:
+    """What learners learn from: clean images (N ≥ 20, C, H, W) in [0, 1], and others after harmless changes, by name.
+
+    Several learners may share the looks, and then the model sees every image once. Raises BadInput for fewer clean
+    images, or any that cannot be scored.
+    """
     require_enough(clean)
+    pieces = looks(model, clean.detach())
+    for change, images in (changed or {}).items():
+        require_detectable(images)
+        pieces += looks(model, images.detach(), change)
+    return pieces
+
+
+def learn(learner: Learner, pieces: Sequence[Look]) -> Fitted:
+    """Teach a detector what is usual among these."""
     with torch.no_grad():
-        return Fitted(model, learner.learn(looks(model, clean.detach())))
+        return Fitted(pieces[0].model, learner.learn(pieces))
+
+
+def fit(learner: Learner, model: Classifier, clean: Tensor, changed: Mapping[str, Tensor] | None = None) -> Fitted:
+    """Teach one detector; see `taught_on`."""
+    return learn(learner, taught_on(model, clean, changed))
+
+
+def score_all(detectors: Mapping[str, Fitted], x: Tensor) -> dict[str, Tensor]:
+    """By detector, (N,) float64 on the CPU; detectors of one model share every pass. Raises BadInput."""
+    require_detectable(x)
+    found: dict[str, list[Tensor]] = {name: [] for name in detectors}
+    with torch.no_grad():
+        for model in {id(one.model): one.model for one in detectors.values()}.values():
+            for piece in looks(model, x.detach()):
+                for name, one in detectors.items():
+                    if one.model is model:
+                        found[name].append(one.judge(piece).double().cpu())
+    return {name: torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64) for name, parts in found.items()}
 
 
 def restore(learner: Learner, model: Classifier, state: Mapping[str, Tensor]) -> Fitted:

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detectors of a run: taught on training patients, held to their promise on validation patients."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from radproof.assess.sections import DetectionPlan
+from radproof.core.progress import Progress
+from radproof.core.types import Classifier, Watch
+from radproof.data.load import grids, load_batch
+from radproof.data.manifest import Manifest
+from radproof.data.subsets import take
+from radproof.detectors.benign import Handling, benign
+from radproof.detectors.calibrate import CLEAN, Threshold, Thresholds, calibrate, calibrate_groups, one_per_patient
+from radproof.detectors.common import answers_of, logits_of
+from radproof.detectors.drift import NOISE
+from radproof.detectors.fitted import Fitted, learn, score_all, taught_on
+from radproof.detectors.registry import Learner
+from radproof.detectors.usual import middle
+from radproof.errors import BadData
+
+PIECE = 64  # calibration images that are in memory at a time, with one change of them
+MOST = 2**29  # bytes of clean images that detectors learn from
+RATES = (0.05, 0.01)  # at which every detector is told, beside the plan's own
+
+
+@dataclass(frozen=True)
+class Watching:
+    """One detector of a run, taught and calibrated."""
+
+    fitted: Fitted
+    thresholds: Thresholds
+    at: Mapping[float, Threshold]  # for RATES, of clean images alone
+    spread: float  # of clean images' scores
+
+    @property
+    def watch(self) -> Watch | None:
+        """What a detector-aware attacker is given; None where no threshold could be promised."""
+        value = self.thresholds.of("").value
+        return None if value is None else Watch(self.fitted.suspicion, value, self.spread)
+
+
+def teach_detectors(
+    learners: Mapping[str, Learner],
+    model: Classifier,
+    plan: DetectionPlan,
+    train: Manifest,
+    calibration: Manifest,
+    *,
+    rate: float,
+    seed: int,
+    device: torch.device,
+    progress: Progress,
+) -> dict[str, Watching]:
+    """Each detector by name. Raises BadData for images of several sizes, BadInput for too few, BadModel."""
+    one_grid(train, calibration)
+    bits = min(grid[-1] for grid in grids(calibration.samples, calibration.root))
+    changes = benign(bits) if plan.benign else ()
+    learned_from = enough(train, plan.images, seed)
+    calibration = one_of_each(calibration, seed)
+    progress.start("detectors", len(learners) + (1 + len(changes)) * len(calibration))
+    clean = load_batch(learned_from, learned_from.samples, device)
+    pieces = taught_on(model, clean, {h.name: copies for h, copies in changed(clean, changes, bits)})
+    fitted: dict[str, Fitted] = {}
+    for name, learner in learners.items():
+        fitted[name] = learn(learner, pieces)
+        progress.advance("detectors")
+    del pieces, clean
+    scores, groups = _scored(fitted, model, calibration, changes, bits, plan.by, device, progress)
+    return {name: _watching(one, scores[name], groups, plan.by, rate) for name, one in fitted.items()}
+
+
+def changed(clean: Tensor, changes: Sequence[Handling], bits: int) -> list[tuple[Handling, Tensor]]:
+    """Copies to learn from: all images with noise, which needs a population of its own; the others in turns."""
+    turns = [change for change in changes if change.name != NOISE]
+    return [
+        (change, change.apply(clean if change.name == NOISE else clean[turns.index(change) :: len(turns)], bits))
+        for change in changes
+    ]
+
+
+def enough(train: Manifest, images: int, seed: int) -> Manifest:
+    """So many images of the training fold, or as many as memory is set aside for."""
+    height, width, channels, _ = grids(train.samples[:1], train.root)[0]
+    return take(train, min(images, max(100, MOST // (4 * height * width * channels))), seed=seed)
+
+
+def one_of_each(calibration: Manifest, seed: int) -> Manifest:
+    """One image per patient: those of one patient are not independent of each other, and a promise needs it."""
+    rows = one_per_patient([sample.patient or "" for sample in calibration.samples], seed=seed)
+    keep = {calibration.samples[row].id for row in rows}
+    return calibration.only(sample for sample in calibration.samples if sample.id in keep)
+
+
+def one_grid(*manifests: Manifest) -> None:
+    """Detectors compare grain, so what they learn from and judge must share one size. Raises BadData where not."""
+    found = {grid[:3] for manifest in manifests for grid in grids(manifest.samples, manifest.root)}
+    if len(found) > 1:
+        raise BadData(
+            f"detectors need images of one size, and these have {len(found)}; import them with a size first "
+            "(`radproof data import --size`, or `size:` under `data:` in a plan), or leave out the detectors"
+        )
+
+
+def group_names(by: str, model: Classifier, logits: Tensor, views: Sequence[str]) -> list[str]:
+    """What each image is, for thresholds of its own: the model's answer, or the view."""
+    if by == "view":
+        return list(views)
+    answers = answers_of(logits, model.head)
+    if model.head == "softmax":
+        return [model.labels[int(row)] for row in answers]
+    return ["+".join(model.labels[k] for k in row.nonzero().flatten().tolist()) or "none" for row in answers]
+
+
+Scores = dict[str, dict[str, np.ndarray]]  # detector -> change -> (N,)
+
+
+def _scored(
+    fitted: Mapping[str, Fitted],
+    model: Classifier,
+    calibration: Manifest,
+    changes: Sequence[Handling],
+    bits: int,
+    by: str,
+    device: torch.device,
+    progress: Progress,
+) -> tuple[Scores, dict[str, list[str]] | None]:
+    found: dict[str, dict[str, list[Tensor]]] = {name: {} for name in fitted}
+    groups: dict[str, list[str]] = {}
+    for start in range(0, len(calibration), PIECE):
+        samples = calibration.samples[start : start + PIECE]
+        clean = load_batch(calibration, samples, device)
+        for change in (None, *changes):
+            name = change.name if change else CLEAN
+            x = change.apply(clean, bits) if change else clean
+            for detector, scores in score_all(fitted, x).items():
+                found[detector].setdefault(name, []).append(scores)
+            if by:
+                views = [sample.view or "" for sample in samples]
+                groups.setdefault(name, []).extend(group_names(by, model, logits_of(model, x), views))
+            progress.advance("detectors", len(samples))
+    joined = {name: {c: torch.cat(parts).numpy() for c, parts in own.items()} for name, own in found.items()}
+    return joined, groups if by else None
+
+
+def _watching(
+    fitted: Fitted, scores: Mapping[str, np.ndarray], groups: Mapping[str, list[str]] | None, by: str, rate: float
+) -> Watching:
+    thresholds = calibrate_groups(scores, groups, false_positive_rate=rate, by=by)  # pyright: ignore[reportArgumentType]
+    _, spread = middle(torch.from_numpy(scores[CLEAN])[:, None])
+    at = {one: calibrate(scores[CLEAN], false_positive_rate=one) for one in RATES}
+    return Watching(fitted, thresholds, at, max(float(spread), 1e-9))
