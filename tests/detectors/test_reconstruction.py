@@ -98,7 +98,7 @@ def test_answers_that_contradict_each_other_differ_by_log_two():
 
 
 def test_perturbed_images_are_unusual(model, pictures):
-    fitted = fit(reconstruction.make(FEW), model, pictures(150, 0))
+    fitted = fit(reconstruction.make({"width": 8, "steps": 150, "crop": 32, "batch": 8}), model, pictures(120, 0))
     clean, x = fitted.score(pictures(40, 1)), pictures(30, 2)
     signs = torch.randint(0, 2, x.shape, generator=generator(3)) * 2 - 1
     noisy = (x + 4 / 255 * signs).clamp(0, 1)

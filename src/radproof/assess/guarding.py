@@ -8,18 +8,19 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from radproof.assess.sections import DetectionPlan
+from radproof.assess.watching import changed, enough, one_of_each
 from radproof.core.progress import SILENT, Progress
 from radproof.data.load import LoadedImages, load_images
 from radproof.data.manifest import Manifest
 from radproof.data.subsets import take
 from radproof.detectors import detector
 from radproof.detectors.benign import Handling, benign
-from radproof.detectors.calibrate import CLEAN, By, one_per_patient
+from radproof.detectors.calibrate import CLEAN, By
 from radproof.detectors.guard import Choice, Guard, Images, fit_guard
 from radproof.errors import BadData, BadInput
 from radproof.models.classifier import ImageClassifier
 
-LEARNT = 500  # training images at most
 CALIBRATED = 1000  # validation images at most, one of each patient
 OUTSIDE = "novelty"  # the detector of images that are not of the model's kind
 STAGE = "teach the detector"
@@ -50,21 +51,19 @@ def known_groups(by: str) -> By:
 def teach(
     model: ImageClassifier, clean: Manifest, lesson: Lesson, device: torch.device, progress: Progress = SILENT
 ) -> Guard:
-    """Learn from the training fold, set thresholds on the validation fold, as it is and after harmless changes.
+    """Learn from the training fold and harmless changes of it, set thresholds on the validation fold, as it is and after harmless changes.
 
     Raises BadData for images of several sizes or depths, BadInput for too few.
     """
-    learned, calibration = (
-        take(clean.fold("train"), LEARNT, seed=lesson.seed),
-        _calibration(clean.fold("validation"), lesson.seed),
-    )
+    learned = enough(clean.fold("train"), DetectionPlan().images, lesson.seed)
+    calibration = take(one_of_each(clean.fold("validation"), lesson.seed), CALIBRATED, seed=lesson.seed)
     loaded = [load_images(part.samples, part.root, progress=progress) for part in (learned, calibration)]
     bits = _one_grid(*loaded)
     x, y = (torch.stack(part.images).to(device) for part in loaded)
     changes = benign(bits)
     progress.start(STAGE, len(x) + (1 + len(changes)) * len(y))
 
-    def changed(handling: Handling) -> Callable[[], Tensor]:
+    def altered(handling: Handling) -> Callable[[], Tensor]:
         def make() -> Tensor:
             progress.advance(STAGE, len(y))  # those before it are done
             return handling.apply(y, bits)
@@ -75,7 +74,7 @@ def teach(
         progress.advance(STAGE, len(x))
         return y
 
-    tables: dict[str, Images] = {CLEAN: unchanged, **{one.name: changed(one) for one in changes}}
+    tables: dict[str, Images] = {CLEAN: unchanged, **{one.name: altered(one) for one in changes}}
     patients = [sample.patient for sample in calibration.samples]
     made = fit_guard(
         model,
@@ -83,6 +82,7 @@ def teach(
         x,
         tables,
         model_fingerprint=model.fingerprint(),
+        changed={one.name: copies for one, copies in changed(x, changes, bits)},
         outside=Choice(name=OUTSIDE) if any(recipe.name == OUTSIDE for recipe in detector) else None,
         false_positive_rate=lesson.rate,
         by=lesson.by,
@@ -94,12 +94,6 @@ def teach(
     )
     progress.advance(STAGE, len(y))
     return made
-
-
-def _calibration(validation: Manifest, seed: int) -> Manifest:
-    """One image of each patient, so that none counts for more than it tells."""
-    rows = one_per_patient([sample.patient for sample in validation.samples], seed=seed)
-    return take(validation.only(validation.samples[row] for row in rows), CALIBRATED, seed=seed)
 
 
 def _one_grid(*loaded: LoadedImages) -> int:

@@ -82,7 +82,7 @@ def assess(
     else:
         chosen = make_plan(
             _options(model, data, attacks, eps, goals, preset, images, size, seed, device)
-            | {"defenses": _split(defenses or "jpeg_tvm"), "detectors": _split(detectors or "consistency,frequency")},
+            | {"defenses": _split(defenses or "jpeg_tvm"), "detectors": _split(detectors or "drift")},
             base=Path.cwd(),
         )
     folder = out or Path("runs") / chosen.name
@@ -145,7 +145,7 @@ def detect(
     model: Annotated[Path, typer.Option(help="The model's folder.")],
     data: Annotated[Path, typer.Option(help="Clean images: training and validation folds set the threshold.")],
     images: Annotated[Path, typer.Option(help="A manifest of the images to judge.")],
-    detectors: Annotated[str, typer.Option(help="Detectors, with commas.")] = "consistency,frequency",
+    detectors: Annotated[str, typer.Option(help="Detectors, with commas.")] = "drift",
     rate: Annotated[float, typer.Option(help="Share of clean images that may be flagged.")] = 0.05,
     device: Device = None,
     out: Annotated[Path, typer.Option(help="Folder for the manifest with scores.")] = Path("runs/detect"),
