@@ -51,7 +51,7 @@ def known_groups(by: str) -> By:
 def teach(
     model: ImageClassifier, clean: Manifest, lesson: Lesson, device: torch.device, progress: Progress = SILENT
 ) -> Guard:
-    """Learn from the training fold and harmless changes of it, set thresholds on the validation fold, as it is and after harmless changes.
+    """Learn from the training fold, set thresholds on the validation fold; harmless changes join in both.
 
     Raises BadData for images of several sizes or depths, BadInput for too few.
     """
