@@ -1,7 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detectors that notice an attack in the image in hand. Importing the room makes its parts known to the registry."""
 
-from radproof.detectors import consistency, drift, ensemble, frequency, lid, mahalanobis, novelty
+from radproof.detectors import (
+    blocks,
+    consistency,
+    drift,
+    ensemble,
+    frequency,
+    lid,
+    mahalanobis,
+    novelty,
+    reconstruction,
+)
 from radproof.detectors.registry import detector
 
-__all__ = ["consistency", "detector", "drift", "ensemble", "frequency", "lid", "mahalanobis", "novelty"]
+__all__ = [
+    "blocks",
+    "consistency",
+    "detector",
+    "drift",
+    "ensemble",
+    "frequency",
+    "lid",
+    "mahalanobis",
+    "novelty",
+    "reconstruction",
+]

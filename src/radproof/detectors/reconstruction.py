@@ -38,7 +38,7 @@ _BLOCK = 8
 _QUIET, _BUSY = 0.1, 0.95  # quantiles over blocks
 _TEMPERATURES = (10.0, 40.0)
 _FLOOR = 0.02  # grey levels: errors below are alike
-_ALIKE = 1e-9  # divergences below are alike
+_ALIKE = 0.03  # logits that differ by less are alike
 _HELD_OUT = 3  # every third image is kept from the autoencoder, and tells what is usual
 _RATE = 3e-3
 
@@ -106,7 +106,7 @@ def columns(autoencoder: Autoencoder, look: Look) -> Tensor:
             (error.square().mean((1, 2, 3)).double() + _FLOOR**2).log() / 2,
             (blocks.quantile(_QUIET, dim=1) + _FLOOR).log(),
             (blocks.quantile(_BUSY, dim=1) + _FLOOR).log(),
-            *((divergence(*logits, look.head, temperature) + _ALIKE).log() for temperature in _TEMPERATURES),
+            *((divergence(*logits, look.head, t) + (_ALIKE / t) ** 2 / 8).log() for t in _TEMPERATURES),
         ]
         return torch.stack(found, 1)
 
