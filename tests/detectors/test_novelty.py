@@ -168,3 +168,10 @@ def test_real_radiographs(shared, model):
     assert flagged(1 - rest) > 0.98
     assert min(flagged(rest.rot90(k, (2, 3))) for k in (1, 2, 3)) > 0.85
     assert flagged(rest.flip(2)) > 0.9
+
+
+def test_copies_after_harmless_changes_do_not_make_it_forget_what_is_new(model, chests, fitted):
+    """Were an image measured with planes that know its copy, new images would lie far out."""
+    clean = chests[:120]
+    copied = fit(novelty.make({}), model, clean, {"darker": 0.95 * clean, "brighter": (1.05 * clean).clamp(0, 1)})
+    assert copied.score(chests[240:]).median() < 1.3 * fitted.score(chests[240:]).median()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from radproof.detectors.channels import require_channels
 from radproof.detectors.common import take
+from radproof.detectors.kin import folds, kin
 from radproof.detectors.kind import COARSE, GREYS, Described, describe, moved, thumbnails
 from radproof.detectors.look import Look
 from radproof.detectors.registry import detector
@@ -141,9 +142,9 @@ class Novelty:
         """Each fold of the clean images is measured with planes of the others, also shifted as an attack could."""
         thumbs = torch.cat([thumbnails(piece.x).float().cpu() for piece in pieces])
         versions = [describe(version) for version in (thumbs, *moved(thumbs))]
-        fold = torch.arange(len(thumbs)) * _FOLDS // len(thumbs)  # neighbours are often of one patient
+        fold = folds(kin(pieces), _FOLDS)
         table: list[Tensor] = []
-        for number in range(_FOLDS):
+        for number in range(int(fold.max()) + 1):
             planes = Planes.of(_joined(versions, fold != number))
             table += [planes.columns(version[fold == number]) for version in versions]
         everything = Planes.of(_joined(versions, fold >= 0))

@@ -9,7 +9,7 @@ ones a perturbation has nowhere to hide. One more pass of the model for every im
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -20,7 +20,8 @@ from torch import Tensor
 from radproof.core.types import Head
 from radproof.detectors.autoencoder import Autoencoder, Teaching, teach
 from radproof.detectors.channels import require_channels
-from radproof.detectors.look import Look, images_of, looks
+from radproof.detectors.kin import folds, kin
+from radproof.detectors.look import Look, images_of
 from radproof.detectors.registry import detector
 from radproof.detectors.usual import Usual
 from radproof.errors import BadInput
@@ -39,7 +40,8 @@ _QUIET, _BUSY = 0.1, 0.95  # quantiles over blocks
 _TEMPERATURES = (10.0, 40.0)
 _FLOOR = 0.02  # grey levels: errors below are alike
 _ALIKE = 0.03  # logits that differ by less are alike
-_HELD_OUT = 3  # every third image is kept from the autoencoder, and tells what is usual
+_HELD_OUT = 3  # every third image and its copies are kept from the autoencoder, and tell what is usual
+_THINNEST = 0.02  # of all axes: the two temperatures tell nearly the same, and rounding must not be judged
 _RATE = 3e-3
 
 
@@ -77,10 +79,14 @@ class Reconstruction:
     def learn(self, pieces: Sequence[Look]) -> ReconstructionJudge:
         """From clean images; no labels, no attack."""
         images = images_of(pieces)
-        kept = torch.arange(len(images), device=images.device) % _HELD_OUT == _HELD_OUT - 1
-        autoencoder = teach(images[~kept].float().cpu(), self.teaching)
-        table = [columns(autoencoder, piece) for piece in looks(pieces[0].model, images[kept])]
-        return ReconstructionJudge(autoencoder, Usual.of(torch.cat(table)), images.shape[1])
+        kept = folds(kin(pieces), _HELD_OUT) == 0
+        autoencoder = teach(images[(~kept).to(images.device)].float().cpu(), self.teaching)
+        parts = kept.split([len(piece) for piece in pieces])
+        rest = [piece.only(part.nonzero().flatten()) for piece, part in zip(pieces, parts, strict=True) if part.any()]
+        table = [columns(autoencoder, piece) for piece in rest]
+        usual = Usual.of(torch.cat(table))
+        usual = replace(usual, spread=usual.spread.clamp_min(_THINNEST))
+        return ReconstructionJudge(autoencoder, usual, images.shape[1])
 
     def restore(self, state: Mapping[str, Tensor]) -> ReconstructionJudge:
         """Read back what `state` gave."""
