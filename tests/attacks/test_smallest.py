@@ -58,6 +58,9 @@ def test_budgets_of_a_linear_model_are_found(rng):
     assert goal.reached(model(adversarial)).tolist() == [True] * 4 + [False, True]
     assert torch.equal(adversarial[4:], x[4:])
     assert ((adversarial - x).abs().amax((1, 2, 3))[:4] <= loose[:4] + 1e-7).all()
+    assert goal.reached(model(read)).tolist() == [True] * 4 + [False, True]  # what a file of that budget holds
+    assert torch.equal((read - x).abs().amax((1, 2, 3))[:4].mul(255).round(), stored[:4].mul(255).round().float())
+    assert torch.equal(read[4:], x[4:])
 
 
 def test_rounding_that_undoes_the_attack_raises_the_stored_budget(rng):
@@ -105,7 +108,7 @@ def test_equal_seeds_give_equal_budgets_and_an_empty_batch_none(toy, images):
     for first, again in zip(*runs, strict=True):
         torch.testing.assert_close(first, again, rtol=0, atol=0, equal_nan=True)
     none = smallest_budgets(toy(), images(0), goal[torch.tensor([]).long()], **SETTINGS, rng=Generator(), store=None)
-    assert [len(part) for part in none] == [0, 0, 0]
+    assert [len(part) for part in none] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

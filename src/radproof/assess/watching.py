@@ -62,13 +62,14 @@ def teach_detectors(
     changes = benign(bits) if plan.benign else ()
     learned_from = enough(train, plan.images, seed)
     calibration = one_of_each(calibration, seed)
-    progress.start("detectors", len(learners) + (1 + len(changes)) * len(calibration))
     clean = load_batch(learned_from, learned_from.samples, device)
     pieces = taught_on(model, clean, {h.name: copies for h, copies in changed(clean, changes, bits)})
+    taught = sum(map(len, pieces))
+    progress.start("detectors", len(learners) * taught + (1 + len(changes)) * len(calibration))
     fitted: dict[str, Fitted] = {}
     for name, learner in learners.items():
         fitted[name] = learn(learner, pieces)
-        progress.advance("detectors")
+        progress.advance("detectors", taught)
     del pieces, clean
     scores, groups = _scored(fitted, model, calibration, changes, bits, plan.by, device, progress)
     return {name: _watching(one, scores[name], groups, plan.by, rate) for name, one in fitted.items()}

@@ -40,10 +40,10 @@ def smallest_budgets(
     """Smallest L-infinity budgets (N,) in float, then as stored with `bits` bits; the adversarials of both.
 
     Budgets are float64 (float32 on mps) in [0, 1] pixel units: 0 for images that reach the goal untouched, NaN for
-    those that PGD does not fool at `most` (these come back unchanged, as do all that no stored budget fools). They are upper bounds: a better attack might
-    need less. Stored budgets are whole grey levels E / (2**bits - 1), judged on what `store` gives back; without
-    `store` all are NaN. Whether an image fools is asked of the model as it is: Metered answers in float32.
-    Raises BadPlan for parameters out of range.
+    those that PGD does not fool at `most`; these come back unchanged, as do all that no stored budget fools. Budgets
+    are upper bounds: a better attack might need less. Stored ones are whole grey levels E / (2**bits - 1), judged on
+    what `store` gives back; without `store` all are NaN. Whether an image fools is asked of the model as it is: Metered
+    answers in float32. Raises BadPlan for parameters out of range.
     """
     _check(most, steps, rounds, bits)
     search = _Search(model, goal, steps, rounds, rng)
