@@ -25,7 +25,7 @@ from radproof.core.types import Attack, Classifier
 from radproof.data.storage import Norm, quantise, read_png, to_unit_tensor, write_png
 from radproof.defenses.effect import effect
 from radproof.detectors.benign import benign, handlings
-from radproof.detectors.fitted import Fitted, score_all
+from radproof.detectors.fitted import Fitted, measure_all, score_all
 from radproof.detectors.paired_check import paired_check
 from radproof.errors import BadData, BadPlan, NoGradient
 from radproof.measure.cost import PeakMemory
@@ -270,12 +270,13 @@ def _scored(material: Material, job: Job, batch: int, made: Made) -> Arrays:
 
 def suspicions(material: Material, x: Tensor) -> Arrays:
     """What every detector says of images, and what it measured where detectors are also to be trained."""
-    found: Arrays = {f"score:{n}": one.numpy() for n, one in score_all(_fitted(material), x).items()}
-    if material.parts.learned:
-        for name, watching in material.detectors.items():
-            table = watching.fitted.measures(x)
-            found[f"measured:{name}"] = torch.stack(list(table.values()), dim=1).numpy()
-    return found
+    if not material.parts.learned:
+        return {f"score:{name}": one.numpy() for name, one in score_all(_fitted(material), x).items()}
+    scores, tables = measure_all(_fitted(material), x)
+    return {
+        **{f"score:{name}": one.numpy() for name, one in scores.items()},
+        **{f"measured:{name}": one.numpy() for name, one in tables.items()},
+    }
 
 
 def _fitted(material: Material) -> dict[str, Fitted]:

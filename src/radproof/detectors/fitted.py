@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A judge and the model it was taught with: what scores images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -70,6 +70,20 @@ def fit(learner: Learner, model: Classifier, clean: Tensor, changed: Mapping[str
 
 def score_all(detectors: Mapping[str, Fitted], x: Tensor) -> dict[str, Tensor]:
     """By detector, (N,) float64 on the CPU; detectors of one model share every pass. Raises BadInput."""
+    return _all(detectors, x, lambda judge, look: judge(look))
+
+
+def measure_all(detectors: Mapping[str, Fitted], x: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """By detector, scores (N,) and measurements (N, F), float64 on the CPU, from the same passes. Raises BadInput."""
+
+    def both(judge: Judge, look: Look) -> Tensor:
+        return torch.stack([judge(look), *judge.measures(look).values()], dim=1)
+
+    found = _all(detectors, x, both)
+    return {name: one[:, 0] for name, one in found.items()}, {name: one[:, 1:] for name, one in found.items()}
+
+
+def _all(detectors: Mapping[str, Fitted], x: Tensor, ask: Callable[[Judge, Look], Tensor]) -> dict[str, Tensor]:
     require_detectable(x)
     found: dict[str, list[Tensor]] = {name: [] for name in detectors}
     with torch.no_grad():
@@ -77,7 +91,7 @@ def score_all(detectors: Mapping[str, Fitted], x: Tensor) -> dict[str, Tensor]:
             for piece in looks(model, x.detach()):
                 for name, one in detectors.items():
                     if one.model is model:
-                        found[name].append(one.judge(piece).double().cpu())
+                        found[name].append(ask(one.judge, piece).double().cpu())
     return {name: torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64) for name, parts in found.items()}
 
 
