@@ -310,6 +310,8 @@ def raised_kinds() -> set[str]:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Doubt":
                 kinds = [word.value for word in node.keywords if word.arg == "kind"]
                 found |= {kind.value for kind in kinds if isinstance(kind, ast.Constant)}
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_doubt":
+                found |= {kind.value for kind in node.args[1:2] if isinstance(kind, ast.Constant)}
         if path.name == "preflight.py":
             (function,) = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "preflight"]
             words = [n.value for n in ast.walk(function) if isinstance(n, ast.Constant) and isinstance(n.value, str)]

@@ -347,7 +347,7 @@ def guard(
     data: Path,
     out: Path,
     *,
-    name: str = "ensemble",
+    name: str = "drift",
     rate: float = 0.05,
     by: str = "",
     seed: int = 0,

@@ -35,10 +35,9 @@ def watched(finished, plan, write_plan, tmp_path_factory, command):
         "learned": {"attacks": ["fgsm", {"name": "pgd", "steps": 2}], "eps": "8/255", "images": 20},
     }
     path = write_plan(folder, {**plan, **CHANGES, "model": {"path": str(finished / "model")}, "detection": detection})
-    for _ in range(2):  # the second start finds everything done
-        process = command("assess", path, "--out", folder / "run", "-q")
-        _, err = process.communicate(timeout=200)
-        assert process.returncode == 0, err
+    process = command("assess", path, "--out", folder / "run", "-q")
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
     return folder / "run"
 
 
@@ -100,9 +99,7 @@ def test_each_attack_is_left_out_once_and_is_once_the_only_one(found):
         (("pgd",), "fgsm", "8/255"),
         (("fgsm",), "pgd", "1/255"),
         (("fgsm",), "pgd", "8/255"),
-    ] or sorted(told) == sorted(
-        [((other,), name, at) for name, other in (("fgsm", "pgd"), ("pgd", "fgsm")) for at in ("1/255", "8/255")]
-    )
+    ]
 
 
 def test_the_report_and_the_summary_tell_of_it(watched):

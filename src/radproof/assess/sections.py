@@ -200,6 +200,7 @@ class DetectionPlan(Record):
     """How detectors are taught, held to their promise, and attacked by someone who knows them."""
 
     images: Annotated[int, Field(ge=20)] = 600  # training images to learn the usual from
+    calibration: Annotated[int, Field(ge=1)] = 500  # validation images to set thresholds on, one of each patient
     benign: bool = True  # also learn from, and promise the rate for, harmless changes: re-encoding, windowing, noise, …
     by: Literal["", "class", "view"] = ""  # a threshold for each answer of the model, or each view
     aware: tuple[PartSpec, ...] = ()  # detector-aware attacks, made against each detector

@@ -61,7 +61,7 @@ def teach_detectors(
     bits = min(grid[-1] for grid in grids(calibration.samples, calibration.root))
     changes = benign(bits) if plan.benign else ()
     learned_from = enough(train, plan.images, seed)
-    calibration = one_of_each(calibration, seed)
+    calibration = take(one_of_each(calibration, seed), plan.calibration, seed=seed)
     clean = load_batch(learned_from, learned_from.samples, device)
     pieces = taught_on(model, clean, {h.name: copies for h, copies in changed(clean, changes, bits)})
     taught = sum(map(len, pieces))

@@ -30,7 +30,7 @@ def guard(
     model: Annotated[Path, typer.Option(help="The model's folder.")],
     data: Annotated[Path, typer.Option(help="Clean images: NIH release, folder per class, or manifest.")],
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("guard.safetensors"),
-    detector: Annotated[str, typer.Option(help="What tells attacked images from clean ones.")] = "ensemble",
+    detector: Annotated[str, typer.Option(help="What tells attacked images from clean ones.")] = "drift",
     rate: Annotated[float, typer.Option(help="Share of clean images that may be flagged.")] = 0.05,
     by: Annotated[str, typer.Option(help="A threshold for each: class | view; left out, one for all.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of the split, where the data has none.")] = 0,
