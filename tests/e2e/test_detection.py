@@ -102,6 +102,31 @@ def test_each_attack_is_left_out_once_and_is_once_the_only_one(found):
     ]
 
 
+def test_trained_detectors_tell_their_false_alarms(found, watched):
+    kept = {path.name for path in (watched / "work" / "batches").glob("learned_*")}
+    assert {f"learned_calibration-{change}" for change in found["drift"]["covers"]} < kept
+    assert {"learned_clean", "learned_harmless", "learned_fgsm", "learned_pgd"} < kept
+    for row in found["drift"]["learned"]:
+        assert row["reason"] == ""
+        assert row["achieved"]["n"] == found["drift"]["achieved_rate"]["n"]
+    assert "False alarms, clean images alone" in (watched / "report.html").read_text()
+
+
+def test_a_later_start_judges_with_the_same_detectors(watched, radproof):
+    before, kept = load(watched), (watched / "work" / "detectors.safetensors").read_bytes()
+    (path,) = watched.parent.glob("*.yaml")
+    (watched / "result.json").unlink()
+    code, _, err = radproof("assess", path, "--out", watched, "-q")
+    assert code == 0, err
+    assert (watched / "work" / "detectors.safetensors").read_bytes() == kept
+    again = load(watched)
+    assert set(again["timing"]["detectors"]) == {"drift", "frequency"}
+    for timing in (before.pop("timing"), again.pop("timing")):
+        assert timing["detectors"]["drift"]["forwards"] == 7
+        assert timing["detectors"]["frequency"]["forwards"] == 0
+    assert again == before
+
+
 def test_the_report_and_the_summary_tell_of_it(watched):
     page, summary = (watched / "report.html").read_text(), (watched / "summary.md").read_text()
     for text in (page, summary):
@@ -119,6 +144,10 @@ def test_the_report_and_the_summary_tell_of_it(watched):
         ({"detection": {"aware": AWARE, "by": "class"}}, "leave out by: class"),
         ({"detection": {"imagse": 3}}, "images"),
         ({"detection": {"learned": {"attacks": ["pgd"]}}}, "at least 2 items"),
+        (
+            {"detection": {"learned": {"attacks": ["fgsm", {"name": "patch", "where": "anatomy"}]}}},
+            "is not known in detection.learned",
+        ),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(changes, sentence, finished, plan, write_plan, tmp_path, radproof):

@@ -70,6 +70,7 @@ class _Told:
             likely_low=one.low if one else None,
             likely_high=one.high if one else None,
             by=thresholds.by,
+            refused=tuple(name for name, group in thresholds.groups.items() if thresholds.by and group.value is None),
             covers=thresholds.covers,
             benign=tuple(self.harmless()),
             learned=learned_rows(

@@ -23,6 +23,11 @@ def detection_doubts(e: Evidence) -> Iterator[Doubt]:
                 f"{_rate(found)}",
             )
             continue
+        if found.refused:
+            groups = ", ".join(found.refused)
+            yield _doubt(
+                found, "no-threshold", f"too few clean images by {found.by} for {groups}: none is flagged there"
+            )
         checks: tuple[Callable[[Detection], Iterator[Doubt]], ...] = (_kept, _loose, _known, _few)
         for check in checks:
             yield from check(found)

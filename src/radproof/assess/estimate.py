@@ -14,6 +14,8 @@ from radproof.attacks.objective import Objective
 from radproof.core.goals import goal as make_goal
 from radproof.errors import NoGradient
 
+VIEWS = 8  # passes with a gradient for each that an attack takes which also climbs a detector
+
 
 def estimate_cost(material: Material, jobs: Sequence[tuple[Job, int]], precision: Precision) -> str:
     """'27,600 gradients and 6,200 further passes for 60 images: about 3 minutes', each way timed on one micro-batch.
@@ -35,7 +37,8 @@ def estimate_cost(material: Material, jobs: Sequence[tuple[Job, int]], precision
         # A forward pass is a third of a gradient; through a defence most of it is the defence.
         bare = job.role != "defense" or material.contenders[job.on].defense is None
         share = 1 / 3 if bare and backward else 1.0
-        seconds += timed[way] * (backward + share * further) * images
+        views = VIEWS if job.role == "detector" else 1
+        seconds += timed[way] * (backward + share * further) * images * views
     return (
         f"{backwards:,.0f} gradients and {forwards:,.0f} further passes for {len(material.test)} images: about "
         f"{_duration(seconds)} on {material.device.type}, {torch.get_num_threads()} threads"

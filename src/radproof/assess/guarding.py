@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a data set to a guard: what it learns from, what its thresholds are set on, and that the two never meet."""
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import get_args
 
 import torch
-from torch import Tensor
 
 from radproof.assess.sections import DetectionPlan
-from radproof.assess.watching import changed, enough, one_of_each
+from radproof.assess.watching import PIECE, changed, enough, one_grid, one_of_each
 from radproof.core.progress import SILENT, Progress
-from radproof.data.load import LoadedImages, load_images
+from radproof.data.load import grids, load_batch
 from radproof.data.manifest import Manifest
 from radproof.data.subsets import take
 from radproof.detectors import detector
 from radproof.detectors.benign import Handling, benign
 from radproof.detectors.calibrate import CLEAN, By
-from radproof.detectors.guard import Choice, Guard, Images, fit_guard
+from radproof.detectors.guard import Choice, Guard, Images, Source, fit_guard
 from radproof.errors import BadData, BadInput
+from radproof.models.card import ModelCard
 from radproof.models.classifier import ImageClassifier
 
 CALIBRATED = 1000  # validation images at most, one of each patient
@@ -31,7 +32,7 @@ class Lesson:
     """Which detector is taught, and what its thresholds promise."""
 
     detector: str
-    rate: float = 0.05  # share of clean images that may be flagged
+    rate: float = 0.05  # share of clean images that may get an alarm, whichever
     by: By = ""
     seed: int = 0
 
@@ -48,8 +49,33 @@ def known_groups(by: str) -> By:
     raise BadInput(f"thresholds are set by class or by view, got {by!r}; leave it out for one threshold for all")
 
 
+def source_of(card: ModelCard, clean: Manifest, *, other: bool = False) -> Source:
+    """Whether the model was trained on these data in these folds; `other`: somebody says that it has seen none of them.
+
+    Raises BadData where neither is so: a model is surer of images that it has learnt from, and thresholds set on such
+    images promise too much.
+    """
+    if card.data_fingerprint == clean.fingerprint():
+        return "training"
+    if other:
+        return "other"
+    found = "are not those that the model was trained on, or are split otherwise"
+    raise BadData(
+        f"the data {found if card.data_fingerprint else 'cannot be compared: the card names no training data'}, so "
+        "thresholds could be set on patients that it has learnt from; give the manifest that it was trained on "
+        "(`radproof data import` writes one), or split the data as its training did (--split, --seed); for images of "
+        "another source, that the model has not seen, say --other-data"
+    )
+
+
 def teach(
-    model: ImageClassifier, clean: Manifest, lesson: Lesson, device: torch.device, progress: Progress = SILENT
+    model: ImageClassifier,
+    clean: Manifest,
+    lesson: Lesson,
+    device: torch.device,
+    progress: Progress = SILENT,
+    *,
+    source: Source = "",
 ) -> Guard:
     """Learn from the training fold, set thresholds on the validation fold; harmless changes join in both.
 
@@ -57,30 +83,21 @@ def teach(
     """
     learned = enough(clean.fold("train"), DetectionPlan().images, lesson.seed)
     calibration = take(one_of_each(clean.fold("validation"), lesson.seed), CALIBRATED, seed=lesson.seed)
-    loaded = [load_images(part.samples, part.root, progress=progress) for part in (learned, calibration)]
-    bits = _one_grid(*loaded)
-    x, y = (torch.stack(part.images).to(device) for part in loaded)
-    changes = benign(bits)
-    progress.start(STAGE, len(x) + (1 + len(changes)) * len(y))
+    one_grid(learned, calibration)
+    bits = grids(calibration.samples[:1], calibration.root)[0][-1]
+    x, changes = load_batch(learned, learned.samples, device), benign(bits)
+    progress.start(STAGE, len(x) + (1 + len(changes)) * len(calibration))
 
-    def altered(handling: Handling) -> Callable[[], Tensor]:
-        def make() -> Tensor:
-            progress.advance(STAGE, len(y))  # those before it are done
-            return handling.apply(y, bits)
+    def pieces() -> Iterator[dict[str, Images]]:
+        progress.advance(STAGE, len(x))  # the first piece is asked for when all has been learnt
+        yield from _pieces(calibration, changes, bits, device, progress)
 
-        return make
-
-    def unchanged() -> Tensor:
-        progress.advance(STAGE, len(x))
-        return y
-
-    tables: dict[str, Images] = {CLEAN: unchanged, **{one.name: altered(one) for one in changes}}
     patients = [sample.patient for sample in calibration.samples]
-    made = fit_guard(
+    return fit_guard(
         model,
         Choice(name=lesson.detector),
         x,
-        tables,
+        pieces(),
         model_fingerprint=model.fingerprint(),
         changed={one.name: copies for one, copies in changed(x, changes, bits)},
         outside=Choice(name=OUTSIDE) if any(recipe.name == OUTSIDE for recipe in detector) else None,
@@ -90,18 +107,16 @@ def teach(
         patients=patients if any(patients) else None,
         bits=bits,
         data_fingerprint=clean.fingerprint(),
+        data=source,
         seed=lesson.seed,
     )
-    progress.advance(STAGE, len(y))
-    return made
 
 
-def _one_grid(*loaded: LoadedImages) -> int:
-    """The depth of all images. Raises BadData where they differ in size or depth."""
-    found = {(*image.shape, bits) for part in loaded for image, bits in zip(part.images, part.bits, strict=True)}
-    if len(found) > 1:
-        raise BadData(
-            f"detectors look at an image's grain, so all must share size, channels and depth; these have {len(found)} "
-            "kinds; import them with a size first (`radproof data import --size`), or teach a detector on each kind"
-        )
-    return found.pop()[-1]
+def _pieces(
+    calibration: Manifest, changes: Sequence[Handling], bits: int, device: torch.device, progress: Progress
+) -> Iterator[dict[str, Images]]:
+    """So many images at a time, and what makes each harmless change of them."""
+    for start in range(0, len(calibration), PIECE):
+        x = load_batch(calibration, calibration.samples[start : start + PIECE], device)
+        yield {CLEAN: x, **{one.name: partial(one.apply, x, bits) for one in changes}}
+        progress.advance(STAGE, (1 + len(changes)) * len(x))

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from radproof.assess import taught
 from radproof.assess.aids import Aids, check_builds, gather
 from radproof.assess.contenders import Contender, Front, in_front
 from radproof.assess.jobs import Parts
@@ -139,6 +140,7 @@ def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, pr
     bits = tuple(grid[-1] for grid in stored)
     _check_budgets(plan, min(bits))
     _check_aware(plan, parts)
+    _check_learned(plan, parts)
     y = torch.as_tensor(test.targets()).to(device)
     _check_goals(plan, y, manifest)
     _check_names(plan, parts)
@@ -200,6 +202,17 @@ def _check_aware(plan: Plan, parts: Parts) -> None:
         raise BadPlan("detection: has aware attacks and the plan has no detectors: to be aware of; name one")
 
 
+def _check_learned(plan: Plan, parts: Parts) -> None:
+    if parts.learned and parts.detectors and plan.data.fold == "validation":
+        raise BadPlan(
+            "detection.learned uses validation patients, which this plan assesses; "
+            "leave it out, or assess the test fold"
+        )
+    for label, part in parts.learned.items():
+        if part.params.get("where") == "anatomy":
+            raise BadPlan(f"{label}: where lungs and heart are is not known in detection.learned; choose another where")
+
+
 def _check_goals(plan: Plan, y: Tensor, manifest: Manifest) -> None:
     for name in plan.goals:
         make_goal(name, y, manifest.labels, manifest.head)
@@ -209,20 +222,19 @@ def _check_goals(plan: Plan, y: Tensor, manifest: Manifest) -> None:
             )
 
 
-def fit_detectors(material: Material, progress: Progress) -> None:
-    """Teach the plan's detectors on clean training images and set their thresholds on clean validation images."""
+def fit_detectors(material: Material, work: Path, progress: Progress) -> None:
+    """Teach the plan's detectors on clean training images and set their thresholds on clean validation images.
+
+    What they learnt is kept in the folder `work`, and read back by a later start.
+    """
     plan, parts = material.plan, material.parts
     if not parts.detectors:
         return
-    train = material.manifest.fold("train")
-    if plan.data.fold == "validation":  # then others must set the threshold
-        used = {sample.id for sample in enough(train, plan.detection.images, plan.seed).samples}
-        calibration = train.only(sample for sample in train.samples if sample.id not in used)
-    else:
-        calibration = material.manifest.fold("validation")
+    train, calibration = _to_learn_from(material)
     one_grid(train, material.test)
-    material.detectors = teach_detectors(
-        {label: part.make() for label, part in parts.detectors.items()},
+    learners = {label: part.make() for label, part in parts.detectors.items()}
+    material.detectors = taught.read(work / taught.NAME, learners, material.model) or teach_detectors(
+        learners,
         material.model,
         plan.detection,
         train,
@@ -232,9 +244,24 @@ def fit_detectors(material: Material, progress: Progress) -> None:
         device=material.device,
         progress=progress,
     )
+    if not (work / taught.NAME).is_file():
+        taught.keep(work / taught.NAME, material.detectors)
     if any("features" in part.recipe.needs.values() for part in parts.aware.values()):
         some = enough(train, plan.detection.images, plan.seed)
         material.features = FeatureSpace.of(material.model, load_batch(some, some.samples, material.device))
+
+
+def _to_learn_from(material: Material) -> tuple[Manifest, Manifest]:
+    """Images to learn the usual from, and others, of other patients, to set thresholds on."""
+    train = material.manifest.fold("train")
+    if material.plan.data.fold != "validation":
+        return train, material.manifest.fold("validation")
+    patients = sorted({sample.patient or sample.id for sample in train.samples})  # validation patients are assessed
+    half = set(patients[::2])
+    first, second = (
+        train.only(s for s in train.samples if ((s.patient or s.id) in half) is own) for own in (True, False)
+    )
+    return first, second
 
 
 def _chosen(plan: Plan, manifest: Manifest) -> Manifest:

@@ -60,6 +60,8 @@ def read_replay(folder: Path, model: str, contenders: Mapping[str, object]) -> R
         own = step["model"] == model
         if step["role"] == "defense" and (not own or step["on"] not in contenders):
             continue  # made against a defence of another model or plan: neither adaptive nor a plain transfer
+        if step["role"] == "detector":
+            continue  # made against a detector as it was taught then
         carried = not own and step["role"] == "model"
         job = Job(
             kind=step["step"],

@@ -192,7 +192,7 @@ class DetectionRow(Record):
     roc: tuple[tuple[float, float], ...]  # (false-positive rate, true-positive rate)
     kind: Literal["attack", "aware", "smallest"] = "attack"
     success: Estimate | None = None  # share of images that were right which fooled the model, flagged or not
-    at_5: Estimate | None = None  # share of the positives above the threshold for 5 % of clean images; None: refused
+    at_5: Estimate | None = None  # share of the positives flagged at a promised rate of 5 %; None: refused
     at_1: Estimate | None = None  # the same for 1 %
 
 
@@ -213,6 +213,8 @@ class LearnedRow(Record):
     budget: str
     auroc: Estimate
     detected: Estimate  # at the promised rate
+    achieved: Estimate | None = None  # its false alarms on clean test images; None: not measured
+    reason: str = ""  # why there is no threshold, and so no figure
 
 
 class Latency(Record):
@@ -235,6 +237,7 @@ class Detection(Record):
     likely_low: float | None = None  # where the achieved rate lies for 95 of 100 calibration sets of this size
     likely_high: float | None = None
     by: str = ""  # "class" or "view" where each has a threshold of its own
+    refused: tuple[str, ...] = ()  # of thresholds by class or view, those that too few images carry; nothing is flagged
     covers: tuple[str, ...] = ("clean",)  # the harmless changes that the promise was also made for
     benign: tuple[BenignRow, ...] = ()
     learned: tuple[LearnedRow, ...] = ()
@@ -381,6 +384,7 @@ class Timing(Record):
     cells: dict[str, float]  # cell key -> seconds per image
     memory: dict[str, float] = Field(default_factory=dict[str, float])  # cell key -> peak MiB that a batch added
     stages: dict[str, float]
+    detectors: dict[str, Latency] = Field(default_factory=dict[str, Latency])
 
 
 class Result(Record):

@@ -18,7 +18,7 @@ from radproof.assess.corruption import corruption_summaries
 from radproof.assess.craft import in_scope, passes_per_call, run_batch
 from radproof.assess.detection import Seen, detections, paired_checks
 from radproof.assess.doubts import Evidence, doubts
-from radproof.assess.estimate import estimate_cost
+from radproof.assess.estimate import VIEWS, estimate_cost
 from radproof.assess.gains import gains
 from radproof.assess.gallery import pictures
 from radproof.assess.jobs import Job, gradients, list_jobs
@@ -35,6 +35,7 @@ from radproof.assess.summary import Measurer, cell_key
 from radproof.assess.survival import survival
 from radproof.assess.transfer import transfer
 from radproof.assess.verdict import verdict
+from radproof.assess.watching import latency
 from radproof.assess.workspace import Workspace, open_workspace
 from radproof.attacks.metered import Precision, choose_precision
 from radproof.core.device import fingerprint, resolve
@@ -74,7 +75,7 @@ def assess(
             with watch.stage("summary"):
                 result = _result(space, material, *found, evidence)
                 result = result.model_copy(
-                    update={"timing": _timing(found[0], started.isoformat(timespec="seconds"), began, watch)}
+                    update={"timing": _timing(material, found[0], started.isoformat(timespec="seconds"), began, watch)}
                 )
                 write_all(space, material, found[0], result)
         except KeyboardInterrupt:
@@ -121,7 +122,7 @@ def _worked(
     )
     precision = _precision(space, material, jobs)
     with watch.stage("detectors"):
-        fit_detectors(material, progress)
+        fit_detectors(material, space.work, progress)
     with watch.stage("attacks"):
         _run_jobs(space, material, jobs, precision, progress)
     with watch.stage("checks"):
@@ -214,7 +215,7 @@ def _weight(job: Job, material: Material) -> float:
     crafted = (forwards + 2 * backwards) * passes_per_call(material, job)
     judged = sum(1 + (c.defense.votes if c.defense else 0) for c in material.contenders.values())
     watched = 7 * bool(material.detectors)  # detectors share their passes
-    return crafted * (8 if job.role == "detector" else 1) + scored + judged + watched
+    return crafted * (VIEWS if job.role == "detector" else 1) + scored + judged + watched
 
 
 def _read_replay(folder: Path, out: Path, material: Material) -> Replay:
@@ -311,8 +312,10 @@ def _provenance(material: Material, precision: str) -> dict[str, Any]:
     }
 
 
-def _timing(found: Sequence[Answered], started: str, began: float, watch: Stopwatch) -> Timing:
+def _timing(material: Material, found: Sequence[Answered], started: str, began: float, watch: Stopwatch) -> Timing:
+    x = material.images(material.batches[0][:1])
     return Timing(
+        detectors={name: latency(one.fitted, x) for name, one in material.detectors.items()},
         started=started,
         seconds=round(time.perf_counter() - began, 3),
         cells={cell_key(a): round(a.seconds, 6) for a in found if a.job.kind == "attack"},

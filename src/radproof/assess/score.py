@@ -165,7 +165,8 @@ def _detection(findings: Findings, contender: str) -> Measured:
     if not kept:
         return Measured(None, reason="not measured: no detector kept its promised rate of false alarms")
     cell = headline(findings.cells, contender, "misclassify", LARGE)
-    hardest = [(one, _hardest(one, cell.eps if cell else 0.0)) for one in kept]
+    tried = [one for one in kept if any(row.kind == "aware" for row in one.rows)]  # those that nobody knew look better
+    hardest = [(one, _hardest(one, cell.eps if cell else 0.0)) for one in tried or kept]
     found = [(one, row, row.detected) for one, row in hardest if row is not None]
     if not found:
         return Measured(None, reason="not measured: no attack within a budget succeeded")

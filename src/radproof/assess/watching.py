@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detectors of a run: taught on training patients, held to their promise on validation patients."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from radproof.assess.result import Latency
 from radproof.assess.sections import DetectionPlan
 from radproof.core.progress import Progress
 from radproof.core.types import Classifier, Watch
@@ -15,11 +17,13 @@ from radproof.data.load import grids, load_batch
 from radproof.data.manifest import Manifest
 from radproof.data.subsets import take
 from radproof.detectors.benign import Handling, benign
-from radproof.detectors.calibrate import CLEAN, Threshold, Thresholds, calibrate, calibrate_groups, one_per_patient
-from radproof.detectors.common import answers_of, logits_of
+from radproof.detectors.calibrate import CLEAN, Threshold, Thresholds, calibrate_groups, one_per_patient
+from radproof.detectors.common import logits_of
 from radproof.detectors.drift import NOISE
-from radproof.detectors.fitted import Fitted, learn, score_all, taught_on
+from radproof.detectors.fitted import Fitted, learn, restore, score_all, taught_on
+from radproof.detectors.look import Look
 from radproof.detectors.registry import Learner
+from radproof.detectors.screening import answers
 from radproof.detectors.usual import middle
 from radproof.errors import BadData
 
@@ -34,7 +38,7 @@ class Watching:
 
     fitted: Fitted
     thresholds: Thresholds
-    at: Mapping[float, Threshold]  # for RATES, of clean images alone
+    at: Mapping[float, Threshold]  # for RATES, promised for what the plan's own rate is, all groups together
     spread: float  # of clean images' scores
 
     @property
@@ -68,11 +72,29 @@ def teach_detectors(
     progress.start("detectors", len(learners) * taught + (1 + len(changes)) * len(calibration))
     fitted: dict[str, Fitted] = {}
     for name, learner in learners.items():
-        fitted[name] = learn(learner, pieces)
+        # As it is kept, so that a later start, which reads it back, gives the same scores.
+        fitted[name] = restore(learner, model, as_kept(learn(learner, pieces)))
         progress.advance("detectors", taught)
     del pieces, clean
     scores, groups = _scored(fitted, model, calibration, changes, bits, plan.by, device, progress)
     return {name: _watching(one, scores[name], groups, plan.by, rate) for name, one in fitted.items()}
+
+
+def as_kept(fitted: Fitted) -> dict[str, Tensor]:
+    """What it learnt, laid out as in a file: in another layout sums round otherwise."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in fitted.state().items()}
+
+
+def latency(fitted: Fitted, x: Tensor) -> Latency:
+    """What judging one image (1, C, H, W) costs here: the second of two looks at it, and one pass of the model."""
+    with torch.no_grad():
+        fitted.judge(Look(fitted.model, x))
+        began, look = time.perf_counter(), Look(fitted.model, x)
+        fitted.judge(look)
+        judged = time.perf_counter()
+        fitted.model(x)
+    spent, alone = judged - began, time.perf_counter() - judged
+    return Latency(forwards=look.passes, milliseconds=round(1000 * spent, 3), model_milliseconds=round(1000 * alone, 3))
 
 
 def changed(clean: Tensor, changes: Sequence[Handling], bits: int) -> list[tuple[Handling, Tensor]]:
@@ -98,11 +120,21 @@ def one_of_each(calibration: Manifest, seed: int) -> Manifest:
 
 
 def one_grid(*manifests: Manifest) -> None:
-    """Detectors compare grain, so what they learn from and judge must share one size. Raises BadData where not."""
-    found = {grid[:3] for manifest in manifests for grid in grids(manifest.samples, manifest.root)}
-    if len(found) > 1:
+    """Detectors compare grain, so what they learn from and judge must share size, channels and depth.
+
+    Raises BadData where not.
+    """
+    found = {grid for manifest in manifests for grid in grids(manifest.samples, manifest.root)}
+    if len({grid[:3] for grid in found}) == 1 < len(found):
+        depths = " and ".join(str(bits) for bits in sorted({grid[3] for grid in found}))
         raise BadData(
-            f"detectors need images of one size, and these have {len(found)}; import them with a size first "
+            f"detectors need images of one depth, and these are stored in {depths} bits; export them alike, or leave "
+            "out the detectors: the grain of the one is not the grain of the other"
+        )
+    if len(found) > 1:
+        sizes = len({grid[:3] for grid in found})
+        raise BadData(
+            f"detectors need images of one size, and these have {sizes}; import them with a size first "
             "(`radproof data import --size`, or `size:` under `data:` in a plan), or leave out the detectors"
         )
 
@@ -111,10 +143,7 @@ def group_names(by: str, model: Classifier, logits: Tensor, views: Sequence[str]
     """What each image is, for thresholds of its own: the model's answer, or the view."""
     if by == "view":
         return list(views)
-    answers = answers_of(logits, model.head)
-    if model.head == "softmax":
-        return [model.labels[int(row)] for row in answers]
-    return ["+".join(model.labels[k] for k in row.nonzero().flatten().tolist()) or "none" for row in answers]
+    return [answer.group for answer in answers(logits, model)]
 
 
 Scores = dict[str, dict[str, np.ndarray]]  # detector -> change -> (N,)
@@ -153,5 +182,5 @@ def _watching(
 ) -> Watching:
     thresholds = calibrate_groups(scores, groups, false_positive_rate=rate, by=by)  # pyright: ignore[reportArgumentType]
     _, spread = middle(torch.from_numpy(scores[CLEAN])[:, None])
-    at = {one: calibrate(scores[CLEAN], false_positive_rate=one) for one in RATES}
+    at = {one: calibrate_groups(scores, false_positive_rate=one).of("") for one in RATES}
     return Watching(fitted, thresholds, at, max(float(spread), 1e-9))

@@ -129,7 +129,7 @@ class Drift:
             for layer in (*middle_layers(pieces[0].seen()), "logits"):
                 tables = [torch.cat([moved(piece, view, layer) for piece in some]).cpu() for some in populations]
                 sides[view, layer] = Side.of(tables, halves)
-        return DriftJudge(sides)
+        return DriftJudge(dict(sorted(sides.items())))  # in one order, so that sums round alike when read back
 
     def restore(self, state: Mapping[str, Tensor]) -> DriftJudge:
         """Raises BadInput for another detector's state."""
@@ -142,7 +142,7 @@ class Drift:
                 sides[key] = Side.restored(state, f"{view}/{layer}/")
         if not sides or {view for view, _ in sides} != {"", *squeezers()}:
             raise BadInput("the stored state is not drift's, or of another version; fit this detector again")
-        return DriftJudge(sides)
+        return DriftJudge(dict(sorted(sides.items())))
 
 
 def _halves(populations: Sequence[Sequence[Look]]) -> list[Tensor]:

@@ -32,6 +32,11 @@ class Look:
         """The model's head."""
         return self.model.head
 
+    @property
+    def passes(self) -> int:
+        """Through the model, so far."""
+        return len(self._seen)
+
     def squeezed(self, squeezer: str) -> Tensor:
         """The images through a squeezer by name, not kept; "" leaves them as they are."""
         if not squeezer:
