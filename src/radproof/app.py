@@ -17,7 +17,7 @@ from radproof.assess.compare import compare as compare_runs
 from radproof.assess.finished import Finished, open_run, read_result
 from radproof.assess.gate import check_known, judge, require_runs
 from radproof.assess.gate_sentence import anchor_gate
-from radproof.assess.guarding import Lesson, known_groups, teach
+from radproof.assess.guarding import Lesson, known_groups, source_of, teach
 from radproof.assess.leavings import RESULT
 from radproof.assess.material import open_manifest
 from radproof.assess.networks import training_facts
@@ -151,7 +151,7 @@ def compare(a: Path, b: Path | None = None, *, markdown: Path | None = None) -> 
 def attack(plan: Plan, out: Path, *, overwrite: bool = False, progress: Progress = SILENT) -> Manifest:
     """Only make the plan's adversarial images: PNG files and a manifest in `out`/images."""
     unscored = {"defenses": (), "hardened": {}, "detectors": (), "smallest": None, "spending": None, "survival": False}
-    bare = plan.model_copy(update=unscored)
+    bare = plan.model_copy(update={**unscored, "detection": DetectionPlan()})
     return assessment.craft_only(bare, out, overwrite=overwrite, progress=progress)
 
 
@@ -350,19 +350,24 @@ def guard(
     name: str = "drift",
     rate: float = 0.05,
     by: str = "",
+    split: str = "patient",
     seed: int = 0,
+    other_data: bool = False,
     device: str = "auto",
     progress: Progress = SILENT,
 ) -> GuardCard:
     """Teach detector `name` on a data set's training patients, set thresholds on its validation patients, write `out`.
 
-    At most a share `rate` of clean images is to be flagged, for each answer or view where `by` says so. A threshold
-    that too few images could promise is refused, and the card says why.
+    At most a share `rate` of clean images is to get any alarm, for each answer or view where `by` says so: a half is
+    for `name`, a half for images that are not of the model's kind. A threshold that too few images could promise is
+    refused, and the card says why. `split` and `seed` are those of the training, where the data have no split.
+    `other_data`: the model has seen none of them. Raises BadData where its training is known by other data or folds.
     """
     where, lesson = resolve(device), Lesson(detector[name].name, rate, known_groups(by), seed)
-    network, _ = load_model(model, where)
-    clean = open_path(data, progress=progress, seed=seed)
-    return save_guard(out, teach(network, clean, lesson, where, progress))
+    network, card = load_model(model, where)
+    clean = open_path(data, progress=progress, split=split, seed=seed)
+    source = source_of(card, clean, other=other_data)
+    return save_guard(out, teach(network, clean, lesson, where, progress, source=source))
 
 
 def screen(

@@ -22,11 +22,13 @@ def guard(cheap, model, pictures):
         model,
         Choice(name="rough"),
         pictures(40, 0),
-        {"clean": pictures(30, 1), "noise": pictures(30, 2)},
+        [{"clean": pictures(30, 1), "noise": pictures(30, 2)}],
+        false_positive_rate=0.1,
         model_fingerprint="abc",
         outside=Choice(name="level"),
         patients=[f"p{row // 3 if row < 6 else row}" for row in range(30)],
         data_fingerprint="data",
+        data="other",
     )
 
 
@@ -69,6 +71,7 @@ def test_the_header_says_what_it_was_made_from(saved):
     card = read_guard_card(saved)
     assert card.radproof == __version__
     assert (card.about.data_fingerprint, card.about.images, card.about.patients) == ("data", 30, 26)
+    assert card.about.data == "other"
     assert card.suspicion.choice == Choice(name="rough", params={"least": 0})  # settled: later defaults change nothing
     assert card.suspicion.thresholds.covers == ("clean", "noise")
     assert card.outside.choice.name == "level"

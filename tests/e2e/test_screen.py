@@ -51,7 +51,7 @@ def model(phantoms, tmp_path_factory) -> Path:
 def guard(model, phantoms, tmp_path_factory) -> Path:
     """What `radproof guard` writes."""
     path = tmp_path_factory.mktemp("guard") / "guard.safetensors"
-    app.guard(model, phantoms, path, name="frequency", rate=0.1)
+    app.guard(model, phantoms, path, name="frequency", rate=0.2)
     return path
 
 
@@ -79,21 +79,27 @@ def screened(out: str) -> dict[str, dict]:
 def test_a_detector_is_taught_and_says_what_it_promises(radproof, model, phantoms, tmp_path):
     path = tmp_path / "guard.safetensors"
     asked = ("guard", "--model", model, "--data", phantoms, "--detector", "frequency", "--out", path, "--json")
-    code, out, err = radproof(*asked, "--rate", 0.1)
+    code, out, err = radproof(*asked, "--rate", 0.2)
     assert code == 0, err
     told = json.loads(out)
     patients = {sample.patient for sample in Manifest.read(phantoms).fold("validation").samples}
     threshold = told["suspicion"]["thresholds"]["groups"][""]
     assert told["about"]["images"] == told["about"]["patients"] == threshold["n"] == len(patients)
-    assert threshold["promised"] == 0.1
+    assert threshold["promised"] == told["outside"]["thresholds"]["promised"] == 0.1  # half each
     assert threshold["low"] <= 0.1 <= threshold["high"]
+    assert told["about"]["data"] == "training"
     assert told["suspicion"]["thresholds"]["covers"][:2] == ["clean", "jpeg-90"]
     with safe_open(path, framework="pt") as stored:
         assert json.loads(stored.metadata()["radproof.guard"]) == told
     again, out, _ = radproof(*asked[:-1], "--rate", 0.001, "--quiet")
     assert again == 0
     assert "nothing is promised" in out
-    assert f"{len(patients)} clean images cannot promise a false-positive rate of 0.1 %" in out
+    assert (
+        f"{len(patients)} clean images cannot promise a false-positive rate of 0.05 %: at least 1999 are needed" in out
+    )
+    assert "2 detectors share the 0.1 %" in out
+    assert "At most 0.1 % of clean images are to get an alarm: 0.05 % as suspicious, 0.05 % as outside" in out
+    assert "The data are those that the model was trained on, in the same folds" in out
 
 
 def test_clean_images_pass_and_altered_ones_do_not(radproof, model, guard, clean, tmp_path):
@@ -195,6 +201,33 @@ def test_bad_lessons_are_refused_before_anything_is_learnt(radproof, model, phan
     assert code == 2
     assert said in err
     assert not path.exists()
+
+
+def test_thresholds_are_not_set_on_patients_that_the_model_has_learnt_from(radproof, model, phantoms, tmp_path):
+    path, whole = tmp_path / "guard.safetensors", Manifest.read(phantoms)
+    other = split(whole, by="patient", seed=6)
+    assert {s.fold for s in other.samples if s.id in {t.id for t in whole.fold("train").samples}} > {"train"}
+    other.write(tmp_path / "other" / "manifest.parquet")
+    asked = (
+        "guard",
+        "--model",
+        model,
+        "--data",
+        tmp_path / "other",
+        "--detector",
+        "frequency",
+        "--out",
+        path,
+        "--json",
+    )
+    code, _, err = radproof(*asked, "--quiet", "--rate", 0.2)
+    assert code == 2
+    for said in ("split otherwise", "patients that it has learnt from", "--split", "--seed", "--other-data"):
+        assert said in " ".join(err.split())
+    assert not path.exists()
+    code, out, err = radproof(*asked, "--quiet", "--rate", 0.2, "--other-data")
+    assert code == 0, err
+    assert json.loads(out)["about"]["data"] == "other"
 
 
 def test_a_page_per_image_names_it_by_its_hash(radproof, model, guard, clean, tmp_path):

@@ -23,7 +23,7 @@ from radproof.detectors.screening import Reading, Screening
 from radproof.errors import BadInput
 from radproof.models.blueprint import Blueprint
 from radproof.models.zoo import from_blueprint
-from radproof.reports.promises import basis, promise, refusals, share, threshold_rows
+from radproof.reports.promises import basis, origin, promise, rate, refusals, share, shared, threshold_rows
 from radproof.reports.screening import gauge, page_of, render, views, write_page
 
 LABELS = ("Normal", "Pneumonia")
@@ -194,11 +194,11 @@ def test_shares_never_round_to_never_or_always(part, said):
 
 
 def test_promises_and_refusals_are_told(guard):
-    told = promise(thresholds(), KEPT)
-    assert "at most 5 % are to be called suspicious" in told
+    told = promise(guard, KEPT)
+    assert told.startswith("At most 5 % of clean images are to get an alarm. Called suspicious are up to 9 % in 95")
     assert "JPEG, quality 90" in told
     assert "set on 180 images" in told
-    assert REFUSED.reason in promise(thresholds(REFUSED), REFUSED)
+    assert REFUSED.reason in promise(guard, REFUSED)
     suspicion = SentryCard(
         choice=Choice(name="lid"),
         thresholds=Thresholds(by="class", promised=0.05, groups={"Normal": KEPT, "Pneumonia": REFUSED}),
@@ -211,6 +211,15 @@ def test_promises_and_refusals_are_told(guard):
         ("lid", "Pneumonia", "nothing is promised"),
         ("novelty", None, "30.5"),
     ]
+    assert (
+        shared(card)
+        == "At most 10 % of clean images are to get an alarm: 5 % as suspicious, 5 % as outside the model's data."
+    )
+    assert "not known" in origin(guard.about)
+    assert origin(guard.about.model_copy(update={"data": "training"})) != origin(
+        guard.about.model_copy(update={"data": "other"})
+    )
+    assert [rate(part) for part in (0.025, 0.05, 0.0005)] == ["2.5 %", "5 %", "0.05 %"]
     assert refusals(card) == [f"No threshold for lid (Pneumonia): {REFUSED.reason}"]
     assert basis(guard.about.model_copy(update={"patients": None, "images": 1})) == "1 clean image"
 

@@ -31,9 +31,15 @@ def guard(
     data: Annotated[Path, typer.Option(help="Clean images: NIH release, folder per class, or manifest.")],
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("guard.safetensors"),
     detector: Annotated[str, typer.Option(help="What tells attacked images from clean ones.")] = "drift",
-    rate: Annotated[float, typer.Option(help="Share of clean images that may be flagged.")] = 0.05,
+    rate: Annotated[
+        float, typer.Option(help="Share of clean images that may get any alarm; detectors share it.")
+    ] = 0.05,
     by: Annotated[str, typer.Option(help="A threshold for each: class | view; left out, one for all.")] = "",
-    seed: Annotated[int, typer.Option(help="Seed of the split, where the data has none.")] = 0,
+    split: Annotated[str, typer.Option(help="patient | release, as in training, where the data has none.")] = "patient",
+    seed: Annotated[int, typer.Option(help="Seed of that split, as in training.")] = 0,
+    other_data: Annotated[
+        bool, typer.Option("--other-data", help="The data are of another source: the model has seen none of them.")
+    ] = False,
     device: Device = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -41,18 +47,31 @@ def guard(
     """Teach a detector what a model's clean images look like, and set its thresholds to a promised false-alarm rate.
 
     It learns from training patients; thresholds are set on validation patients, for clean images and for harmless
-    changes of them.
+    changes of them. Those must be patients that the model has not learnt from: its own validation patients, or others.
     """
     from radproof import app
-    from radproof.reports.promises import basis, covered, refusals, threshold_rows
+    from radproof.reports.promises import basis, covered, origin, refusals, shared, threshold_rows
 
     with Bars(quiet=quiet) as bars:
-        made = app.guard(model, data, out, name=detector, rate=rate, by=by, seed=seed, device=device, progress=bars)
+        made = app.guard(
+            model,
+            data,
+            out,
+            name=detector,
+            rate=rate,
+            by=by,
+            split=split,
+            seed=seed,
+            other_data=other_data,
+            device=device,
+            progress=bars,
+        )
     if as_json:
         print_json(made.model_dump(mode="json"))
         return
     print_table(f"Thresholds, set on {basis(made.about)}", threshold_rows(made))
-    print_lines([*refusals(made), covered(made.suspicion.thresholds), f"For {made.about.grid}.", f"Guard: {out}"])
+    told = [*refusals(made), shared(made), covered(made.suspicion.thresholds), origin(made.about)]
+    print_lines([*told, f"For {made.about.grid}.", f"Guard: {out}"])
 
 
 def screen(

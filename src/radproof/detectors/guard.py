@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What watches one model in use: is the image attacked, is it of the model's own kind, and why.
 
-A guard keeps two promises, each by itself: at most so many clean images are called suspicious, and at most so many are
-called outside the model's data. Both hold for images from where its calibration images came from.
+A guard keeps one promise: at most so many clean images get an alarm, whichever. Its detectors share that rate in equal
+parts (Bonferroni), so one half is for "suspicious" and one for "outside the model's data". The promise holds for images
+from where its calibration images came from.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -15,7 +17,7 @@ from torch import Tensor
 from radproof.core.records import Record
 from radproof.core.types import Classifier
 from radproof.defenses.checks import require_images
-from radproof.detectors.calibrate import CLEAN, By, calibrate_groups
+from radproof.detectors.calibrate import CLEAN, By, Thresholds, calibrate_groups
 from radproof.detectors.common import require_detectable
 from radproof.detectors.fitted import Fitted, learn, taught_on
 from radproof.detectors.look import Look
@@ -24,10 +26,13 @@ from radproof.detectors.screening import Answer, Reading, Screening, answers, fi
 from radproof.detectors.sentry import Choice, Sentry, thinned
 from radproof.errors import BadInput
 
-__all__ = ["About", "Choice", "Grid", "Guard", "Images", "Screening", "Sentry", "fit_guard"]
+__all__ = ["About", "Choice", "Grid", "Guard", "Images", "Screening", "Sentry", "Source", "fit_guard"]
 
 Images = Tensor | Callable[[], Tensor]
 """Images (N, C, H, W), or what makes them when they are asked for: one harmless change at a time fits in memory."""
+
+Source = Literal["", "training", "other"]
+"""Whether a guard's data are those that its model was trained on, in the same folds; "" where nobody has said."""
 
 
 class Grid(Record):
@@ -59,6 +64,7 @@ class About(Record):
     model_fingerprint: str
     grid: Grid
     data_fingerprint: str = ""
+    data: Source = ""
     images: int = 0  # clean ones that thresholds were set on
     patients: int | None = None  # of them; None where they were not told
 
@@ -100,7 +106,7 @@ def fit_guard(
     model: Classifier,
     choice: Choice,
     clean: Tensor,
-    calibration: Mapping[str, Images],
+    calibration: Iterable[Mapping[str, Images]],
     *,
     model_fingerprint: str,
     changed: Mapping[str, Tensor] | None = None,
@@ -111,14 +117,16 @@ def fit_guard(
     patients: Sequence[str] | None = None,
     bits: int = 8,
     data_fingerprint: str = "",
+    data: Source = "",
     seed: int = 0,
 ) -> Guard:
     """Learn from clean images (N ≥ 20, C, H, W), then set thresholds on images of other patients.
 
-    `changed`: by harmless change, images to learn from besides. `calibration`: by harmless change, "clean" first; both
-    promises are made for each. `views`, `patients`: of each calibration image; of a patient one image is used, drawn
-    by `seed`. Raises BadInput for too few images, for images of different sizes and for tables that do not go
-    together, UnknownName for a detector that is not there.
+    `changed`: by harmless change, images to learn from besides. `calibration`: in pieces that fit in memory, each by
+    harmless change, "clean" first; the promise is made for each change. `false_positive_rate` is of any alarm: where
+    `outside` is given, each of the two detectors has half of it. `views`, `patients`: of each calibration image; of a
+    patient one image is used, drawn by `seed`. Raises BadInput for too few images, for images of different sizes
+    and for tables that do not go together, UnknownName for a detector that is not there.
     """
     pieces = taught_on(model, clean, changed)
     grid = Grid(channels=clean.shape[1], height=clean.shape[2], width=clean.shape[3], bits=bits)
@@ -132,11 +140,12 @@ def fit_guard(
         thresholds = calibrate_groups(
             {change: found.numpy() for change, found in scores.items()},
             told,
-            false_positive_rate=false_positive_rate,
+            false_positive_rate=false_positive_rate / len(chosen),
             by=by,
             patients=patients,
             seed=seed,
         )
+        thresholds = _explained(thresholds, false_positive_rate, len(chosen))
         return Sentry(one, its, thresholds, thinned(scores[CLEAN]))
 
     sentries = [sentry(*each) for each in zip(chosen, fitted, tables, strict=True)]
@@ -144,6 +153,7 @@ def fit_guard(
         model_fingerprint=model_fingerprint,
         grid=grid,
         data_fingerprint=data_fingerprint,
+        data=data,
         images=len(tables[0][CLEAN]),
         patients=None if patients is None else len({name or row for row, name in enumerate(patients)}),
     )
@@ -154,34 +164,45 @@ def _settled(choice: Choice) -> Choice:
     return Choice(name=choice.name, params=detector[choice.name].settle(choice.params))
 
 
+def _explained(thresholds: Thresholds, rate: float, detectors: int) -> Thresholds:
+    """A refusal says where the rate that it names comes from."""
+    note = f" ({detectors} detectors share the {100 * rate:g} % that any alarm is promised at)" if detectors > 1 else ""
+    told = {
+        group: one if one.value is not None else one.model_copy(update={"reason": one.reason + note})
+        for group, one in thresholds.groups.items()
+    }
+    return thresholds.model_copy(update={"groups": told})
+
+
 def _scored(
     model: Classifier,
     fitted: Sequence[Fitted],
-    calibration: Mapping[str, Images],
+    calibration: Iterable[Mapping[str, Images]],
     grid: Grid,
     by: By,
     views: Sequence[str] | None,
 ) -> tuple[list[dict[str, Tensor]], dict[str, list[str]]]:
     """By detector and change the scores, and by change the groups, from one pass each."""
-    tables: list[dict[str, Tensor]] = [{} for _ in fitted]
+    tables: list[dict[str, list[float]]] = [{} for _ in fitted]
     groups: dict[str, list[str]] = {}
-    for change, images in calibration.items():
+    for change, images in (pair for piece in calibration for pair in piece.items()):
         x = images if isinstance(images, Tensor) else images()
         require_detectable(x)
         grid.require(x, f"a guard's threshold for {change} images")
+        named = groups.setdefault(change, [])
+        own = views and views[len(named) : len(named) + len(x)]
         said: list[Answer] = []
-        scores: list[list[float]] = [[] for _ in fitted]
         with torch.no_grad():
             for look in _looks(model, x):
                 said += answers(look.seen().logits, model)
-                for mine, one in zip(scores, fitted, strict=True):
-                    mine += finite(one.judge(look))
-        for table, mine in zip(tables, scores, strict=True):
-            table[change] = torch.tensor(mine, dtype=torch.float64)
-        groups[change] = _groups(by, said, views)
-    if CLEAN not in groups:
+                for table, one in zip(tables, fitted, strict=True):
+                    table.setdefault(change, []).extend(finite(one.judge(look)))
+        named += _groups(by, said, own)
+    if by == "view" and len(views or ()) != len(groups.get(CLEAN, ())):
+        raise BadInput(f"thresholds by view need the view of each image, got {len(views or ())}; say one for each")
+    if not groups.get(CLEAN):
         raise BadInput(f"thresholds need clean images first, got {', '.join(groups) or 'none'}; give them as 'clean'")
-    return tables, groups
+    return [{c: torch.tensor(found, dtype=torch.float64) for c, found in one.items()} for one in tables], groups
 
 
 def _groups(by: By, said: Sequence[Answer], views: Sequence[str] | None) -> list[str]:

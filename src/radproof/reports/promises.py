@@ -5,13 +5,18 @@ import re
 
 from radproof.detectors.benign import benign
 from radproof.detectors.calibrate import Threshold, Thresholds
-from radproof.detectors.guard import About
+from radproof.detectors.guard import About, Guard, Source
 from radproof.detectors.save import GuardCard, SentryCard
 from radproof.reports.words import count, plain
 
 DEEPEST = 16  # bits: every change has a title there
 NOTHING = "nothing is promised"
 AIMS = ("an attack", "outside the model's data")
+ORIGINS: dict[Source, str] = {
+    "training": "The data are those that the model was trained on, in the same folds: it has not learnt from the "
+    "patients that thresholds were set on.",
+    "other": "The data are not those that the model was trained on; that it has seen none of them was said, not found.",
+}
 
 
 def share(part: float) -> str:
@@ -29,6 +34,11 @@ def bound(text: str) -> str:
     return re.sub(r"(?<=\d) (?=%|images?\b|pixels\b|patients?\b|spreads\b|bits\b)", "\u00a0", text)
 
 
+def rate(part: float) -> str:
+    """'2.5 %', '0.05 %': a promised share, exactly."""
+    return f"{100 * part:.4g} %"
+
+
 def interval(threshold: Threshold) -> str:
     """How far the share that one calibration set achieves may lie from what was promised."""
     if threshold.low is None or threshold.high is None:
@@ -43,13 +53,34 @@ def basis(about: About) -> str:
     return f"{count(about.images, 'clean image')}{patients}"
 
 
-def promise(thresholds: Thresholds, one: Threshold) -> str:
-    """The promise of one of these thresholds in a sentence, or why there is none."""
+def origin(about: About) -> str:
+    """What is known of the data in relation to the model, in sentences."""
+    return ORIGINS.get(about.data, "Whether the model has learnt from these data is not known.")
+
+
+def any_alarm(guard: Guard | GuardCard) -> float:
+    """The share of clean images that may get an alarm, whichever."""
+    return sum(one.thresholds.promised for one in (guard.suspicion, guard.outside) if one)
+
+
+def shared(guard: Guard | GuardCard) -> str:
+    """How the detectors share the promised rate, in a sentence."""
+    if guard.outside is None:
+        return f"At most {rate(any_alarm(guard))} of clean images are to get an alarm."
+    return (
+        f"At most {rate(any_alarm(guard))} of clean images are to get an alarm: "
+        f"{rate(guard.suspicion.thresholds.promised)} as suspicious, "
+        f"{rate(guard.outside.thresholds.promised)} as outside the model's data."
+    )
+
+
+def promise(guard: Guard, one: Threshold) -> str:
+    """What a guard promises of clean images, and how far its threshold of suspicion holds; or why there is none."""
     if one.value is None:
         return f"There is no threshold: {one.reason}."
     return (
-        f"Of clean images, at most {share(one.promised)} are to be called suspicious: {interval(one)}. "
-        f"{covered(thresholds)} The threshold was set on {count(one.n, 'image')}."
+        f"{shared(guard)} Called suspicious are {interval(one)}. "
+        f"{covered(guard.suspicion.thresholds)} The threshold was set on {count(one.n, 'image')}."
     )
 
 
@@ -92,7 +123,7 @@ def _rows(aim: str, sentry: SentryCard) -> list[dict[str, str]]:
             "tells": aim,
             **({by: group} if by else {}),
             "threshold": NOTHING if one.value is None else plain(one.value),
-            "false alarms": f"at most {share(one.promised)}",
+            "false alarms": f"at most {rate(one.promised)}",
             "95 of 100 times": "" if one.high is None else f"{share(one.low or 0)}–{share(one.high)}",
             "images": str(one.n),
         }

@@ -26,7 +26,7 @@ from radproof.detectors.screening import Reading, Screening
 from radproof.errors import BadInput, BadModel
 from radproof.models.classifier import ImageClassifier
 from radproof.models.explain import grad_cam
-from radproof.reports.promises import basis, bound, interval, promise, share
+from radproof.reports.promises import any_alarm, basis, bound, interval, promise, rate, share
 from radproof.reports.words import count, listed, plain
 
 Tone = Literal["calm", "alarm", "open"]
@@ -151,7 +151,7 @@ def page_of(judged: Judged, guard: Guard, *, phantom: bool = False) -> Page:
         gauges=tuple(gauge(reading, title) for reading, title in zip(readings, GAUGES, strict=False)),
         views=views(found, pixels, guard),
         facts=facts(found, guard),
-        promise=promise(guard.suspicion.thresholds, found.suspicion.threshold),
+        promise=promise(guard, found.suspicion.threshold),
     )
 
 
@@ -178,7 +178,8 @@ def facts(found: Screening, guard: Guard) -> tuple[tuple[str, str], ...]:
     told = [
         *((name, share(p)) for name, p in found.probabilities.items()),
         ("thresholds set on", basis(guard.about)),
-        ("false alarms promised", f"at most {share(threshold.promised)}; {interval(threshold)}"),
+        ("false alarms promised", f"at most {rate(any_alarm(guard))} of clean images"),
+        ("of them suspicions", f"at most {rate(threshold.promised)}; {interval(threshold)}"),
         ("model", guard.about.model_fingerprint[:16]),
     ]
     return tuple(told)
