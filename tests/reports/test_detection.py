@@ -274,10 +274,33 @@ def test_the_left_out_attack_stands_beside_clean_images_alone(watched, known):
     assert [text(box) for box in line.boxes] == [
         "stm[acquisition], pgn and usmm",
         "66 % (58–74)",
+        "–",
         "55 % (47–63)",
+        "7 % (2–12)",
         "0.91 (0.83–0.99)",
     ]
+    assert line.boxes[2].small == "not measured"
     assert learned_table(watched(of("d"))) is None
+
+
+def test_false_alarms_of_a_trained_detector_stand_beside_what_it_flags(watched, known):
+    told = known.learned[0].model_copy(update={"achieved": share(0.2, half=0.1)})
+    table = learned_table(watched(known.model_copy(update={"learned": (told,)})))
+    assert table.heads[2:6] == (
+        "Flagged",
+        "False alarms",
+        "Flagged, clean images alone",
+        "False alarms, clean images alone",
+    )
+    assert text(table.rows[0].boxes[2]) == "20 % (10–30)"
+
+
+def test_a_trained_detector_without_a_threshold_says_why(watched, known):
+    told = known.learned[0].model_copy(update={"detected": NONE, "auroc": NONE, "reason": "9 clean images cannot"})
+    (line,) = learned_table(watched(known.model_copy(update={"learned": (told,)}))).rows
+    assert line.boxes[1].small == "9 clean images cannot"
+    assert [text(line.boxes[k]) for k in (1, 2, 5)] == ["–", "–", "–"]
+    assert text(line.boxes[3]) == "55 % (47–63)"
 
 
 def test_stricter_thresholds_are_told_where_they_could_be_set(watched):

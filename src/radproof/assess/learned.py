@@ -107,8 +107,8 @@ def _groups(names: Sequence[str]) -> list[tuple[str, ...]]:
 
 def _threshold(judge: Judge, training: Mapping[str, Floats], rate: float) -> Threshold:
     """The largest over clean images and each harmless change of them, as of a one-class detector."""
-    tables = {name.removeprefix(CALIBRATION): table for name, table in training.items() if name.startswith(CALIBRATION)}
-    scores = {change: judge(table) for change, table in tables.items()} or {CLEAN: np.zeros(0)}
+    there = {name: table for name, table in training.items() if name.startswith(CALIBRATION) and len(table)}
+    scores = {name.removeprefix(CALIBRATION): judge(table) for name, table in there.items()} or {CLEAN: np.zeros(0)}
     return calibrate_groups(scores, false_positive_rate=rate).of("")
 
 
