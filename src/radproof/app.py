@@ -212,16 +212,21 @@ def detect(
     out: Path,
     *,
     false_positive_rate: float = 0.05,
+    split: str = "patient",
+    seed: int = 0,
+    other_data: bool = False,
     device: str = "auto",
     progress: Progress = SILENT,
 ) -> tuple[Manifest, tuple[Flag, ...]]:
     """Fit detectors on the clean data set's training fold, set thresholds on its validation fold, judge `images`.
 
-    Leaves `out`/manifest.parquet, in which every image carries its scores.
+    Leaves `out`/manifest.parquet, in which every image carries its scores. `split`, `seed` and `other_data` are those
+    of `guard`; raises BadData as it does.
     """
     where = resolve(device)
-    network, _ = load_model(model, where)
-    usual = open_path(clean, progress=progress)
+    network, card = load_model(model, where)
+    usual = open_path(clean, progress=progress, split=split, seed=seed)
+    source_of(card, usual, other=other_data)
     judged = Manifest.read(images)
     _empty(out)
     settled = settle_all([Part(name=name) for name in detectors], detector, "published")
@@ -234,7 +239,7 @@ def detect(
         train,
         calibration,
         rate=false_positive_rate,
-        seed=0,
+        seed=seed,
         device=where,
         progress=progress,
     )

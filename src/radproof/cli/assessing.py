@@ -147,6 +147,11 @@ def detect(
     images: Annotated[Path, typer.Option(help="A manifest of the images to judge.")],
     detectors: Annotated[str, typer.Option(help="Detectors, with commas.")] = "drift",
     rate: Annotated[float, typer.Option(help="Share of clean images that may be flagged.")] = 0.05,
+    split: Annotated[str, typer.Option(help="patient | release, as in training, where the data has none.")] = "patient",
+    seed: Annotated[int, typer.Option(help="Seed of that split, as in training.")] = 0,
+    other_data: Annotated[
+        bool, typer.Option("--other-data", help="The data are of another source: the model has seen none of them.")
+    ] = False,
     device: Device = None,
     out: Annotated[Path, typer.Option(help="Folder for the manifest with scores.")] = Path("runs/detect"),
     as_json: AsJson = False,
@@ -163,6 +168,9 @@ def detect(
             _split(detectors),
             out,
             false_positive_rate=rate,
+            split=split,
+            seed=seed,
+            other_data=other_data,
             device=device or "auto",
             progress=bars,
         )
