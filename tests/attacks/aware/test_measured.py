@@ -26,6 +26,15 @@ def test_every_piece_knows_its_rows():
     assert torch.allclose(Measured(measure, 2, "it")(Z), values)
 
 
+def test_fewer_images_at_once_where_graphs_are_kept():
+    sizes = []
+    watch = Watch(lambda z: (sizes.append(len(z)), z.mean((1, 2, 3)))[1], 0.5, 0.1)
+    under = headroom(watch, 16)
+    under.climb(Z)
+    under(Z)
+    assert sizes == [2, 2, 1, 5]
+
+
 def test_headroom_is_counted_in_spreads_under_the_threshold():
     watch = Watch(lambda z: z.mean((1, 2, 3)), 0.7, 0.1)
     room, slope = headroom(watch, 8).climb(torch.full((1, 1, 2, 2), 0.5, dtype=torch.float64))

@@ -4,8 +4,7 @@
 import pytest
 import torch
 
-from radproof.attacks.aware.search import Kept, Weight, pace, walk
-from radproof.attacks.balls import Linf
+from radproof.attacks.aware.search import LEVEL, Kept, Weight, pace, rungs, walk
 
 
 def numbers(*values):
@@ -16,14 +15,40 @@ def spot(value, n=1):
     return torch.full((n, 1, 1, 1), value)
 
 
+def straight(slope):
+    """A walk's slope that draws nobody back."""
+    return lambda d: (slope(d), torch.zeros(len(d), dtype=torch.bool))
+
+
 def test_the_step_is_halved_at_every_quarter():
-    assert [pace(step, 8) for step in range(8)] == [0.5, 0.5, 0.25, 0.25, 0.125, 0.125, 0.0625, 0.0625]
-    assert pace(0, 1) == 0.5
+    assert [pace(step, 8, 0.1) for step in range(8)] == [0.5, 0.5, 0.25, 0.25, 0.125, 0.125, 0.0625, 0.0625]
+    assert pace(0, 1, 0.1) == 0.5
+
+
+def test_no_step_is_smaller_than_what_storing_can_show():
+    assert [pace(step, 4, LEVEL) for step in range(4)] == [0.5, 0.25, 0.25, 0.25]
+    assert pace(3, 4, LEVEL / 4) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("eps", "walks", "radii"),
+    [
+        (8, 1, [8]),
+        (8, 2, [4, 8]),
+        (8, 3, [2, 4, 8]),
+        (8, 8, [2, 2, 4, 4, 4, 8, 8, 8]),
+        (2, 3, [1, 1, 2]),
+        (0.5, 3, [0.5] * 3),
+    ],
+)
+def test_the_radii_rise_to_the_budget_from_what_storing_can_show(eps, walks, radii):
+    assert [radius / LEVEL for radius in rungs(eps * LEVEL, walks)] == pytest.approx(radii)
 
 
 def test_a_walk_stays_in_ball_and_box_and_asks_at_all_but_the_last():
     x, asked = torch.tensor([0.5, 0.95]).view(2, 1, 1, 1), []
-    found = walk(x, torch.zeros_like(x), Linf(0.1), 4, lambda d: (asked.append(d.clone()), torch.ones_like(d))[1])
+    slope = straight(lambda d: (asked.append(d.clone()), torch.ones_like(d))[1])
+    found = walk(x, torch.zeros_like(x), 0.1, 4, slope)
     assert len(asked) == 4
     assert float(asked[0].abs().max()) == 0
     assert (x + found).flatten().tolist() == pytest.approx([0.5 + 0.1 * (0.5 + 0.25 + 0.125 + 0.0625), 1.0])
@@ -31,8 +56,14 @@ def test_a_walk_stays_in_ball_and_box_and_asks_at_all_but_the_last():
 
 def test_momentum_outlives_a_single_turn():
     slopes = iter([1.0, 1.0, -1.0])
-    found = walk(spot(0.5), spot(0.0), Linf(0.1), 3, lambda d: torch.full_like(d, next(slopes)))
+    found = walk(spot(0.5), spot(0.0), 0.1, 3, straight(lambda d: torch.full_like(d, next(slopes))))
     assert float(found) == pytest.approx(0.1 * (0.5 + 0.25 + 0.125))  # 0.75 * 1.75 - 1 still points forward
+
+
+def test_who_is_drawn_back_comes_nearer_to_the_original():
+    back = torch.tensor([True, False])
+    found = walk(spot(0.5, 2), spot(0.1, 2), 0.1, 1, lambda d: (torch.zeros_like(d), back))
+    assert found.flatten().tolist() == pytest.approx([0.05, 0.1])
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from radproof.attacks.aware.measured import headroom
-from radproof.attacks.aware.search import Kept, Weight, walk
-from radproof.attacks.balls import Linf, unit_l1
+from radproof.attacks.aware.search import Kept, Weight, rungs, walk
+from radproof.attacks.balls import unit_l1
 from radproof.attacks.objective import Objective
 from radproof.attacks.registry import attack
 from radproof.attacks.whitebox.apgd import LossChoice
@@ -35,9 +35,10 @@ Slack = Annotated[
 class Evasion:
     """Maximise loss - c * max(0, suspicion above the aim, in spreads): `rounds` walks of `steps` signed steps.
 
-    Both gradients are brought to one size first, so c has no unit. After a walk c rises where the model is fooled and
-    the detector not, and falls everywhere else; the next walk goes on from there. Every perturbation on the way is a
-    candidate: undetected success first, then success, then loss.
+    Both gradients are brought to one size first, so c has no unit. The walks' radii rise to eps, and each starts at
+    the best so far. Where the model is fooled and the detector not, a step climbs the detector's side alone and is
+    drawn back towards the original. After a walk c rises there, and falls everywhere else. Every perturbation on the
+    way is a candidate: undetected success first, then success, then loss.
     """
 
     watch: Watch
@@ -53,21 +54,26 @@ class Evasion:
         if not len(x):
             return x.clone()
         objective, hidden = Objective(model, self.loss(goal)), headroom(self.watch, model.micro_batch)
-        kept, weight, delta = Kept.none(x), Weight.of(x, 1.0), torch.zeros_like(x)
+        kept, weight = Kept.none(x), Weight.of(x, 1.0)
 
-        def slope(delta: Tensor) -> Tensor:
+        def slope(delta: Tensor) -> tuple[Tensor, Tensor]:
             loss, claimed, up = objective.climb(x + delta)
             room, ease = hidden.climb(x + delta)
-            kept.unseen(delta, objective.confirm(x + delta, claimed), room, self.slack, loss)
-            alarmed = (room < self.slack).view(-1, 1, 1, 1)
-            return unit_l1(up) + torch.where(alarmed, weight.over(unit_l1(ease)), torch.zeros_like(ease))
+            fooled, alarmed = objective.confirm(x + delta, claimed), room < self.slack
+            kept.unseen(delta, fooled, room, self.slack, loss)
+            calm = torch.where(_each(alarmed), weight.over(unit_l1(ease)), torch.zeros_like(ease))
+            return torch.where(_each(fooled & alarmed), calm, unit_l1(up) + calm), fooled & alarmed
 
-        for _ in range(self.rounds):
-            delta = walk(x, delta, Linf(self.eps), self.steps, slope)
+        for radius in rungs(self.eps, self.rounds):
+            delta = walk(x, kept.delta, radius, self.steps, slope)
             (loss, fooled), room = objective.judge(x + delta), hidden(x + delta)
             kept.unseen(delta, fooled, room, self.slack, loss)
             weight.adjust(fooled & (room < self.slack))
         return (x + kept.delta).clamp(0, 1)
+
+
+def _each(chosen: Tensor) -> Tensor:
+    return chosen.view(-1, 1, 1, 1)
 
 
 def _cost(p: Mapping[str, Any]) -> Passes:

@@ -16,7 +16,7 @@ from radproof.attacks.aware.evasion import Rounds
 from radproof.attacks.aware.measured import Measured
 from radproof.attacks.aware.orthogonal import Confidence
 from radproof.attacks.aware.search import Kept, Weight, walk
-from radproof.attacks.balls import Linf, unit_l1
+from radproof.attacks.balls import unit_l1
 from radproof.attacks.objective import Objective
 from radproof.attacks.registry import attack
 from radproof.attacks.whitebox.losses import ByMargin
@@ -52,20 +52,21 @@ class FeatureConstrained:
         classes = leads_to(goal, objective.logits(x))
         likely = Measured(lambda z, rows: self.features(z, classes[rows]), model.micro_batch, "the features' density")
         kept, weight, delta = Kept.none(x), Weight.of(x, 1.0), torch.zeros_like(x)
+        never = torch.zeros(len(x), dtype=torch.bool, device=x.device)
 
         def note(delta: Tensor, margin: Tensor, fooled: Tensor, density: Tensor) -> Tensor:
             safely = fooled & (margin >= self.confidence)
             kept.improve(delta, fooled.long() + safely.long(), torch.where(fooled, density, margin))
             return safely
 
-        def slope(delta: Tensor) -> Tensor:
+        def slope(delta: Tensor) -> tuple[Tensor, Tensor]:
             margin, claimed, up = objective.climb(x + delta)
             density, usual = likely.climb(x + delta)
             note(delta, margin, objective.confirm(x + delta, claimed), density)
-            return unit_l1(up) + weight.over(unit_l1(usual))
+            return unit_l1(up) + weight.over(unit_l1(usual)), never
 
         for _ in range(self.rounds):
-            delta = walk(x, delta, Linf(self.eps), self.steps, slope)
+            delta = walk(x, delta, self.eps, self.steps, slope)
             weight.adjust(note(delta, *objective.judge(x + delta), likely(x + delta)))
         return (x + kept.delta).clamp(0, 1)
 

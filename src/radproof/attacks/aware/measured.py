@@ -10,6 +10,8 @@ from torch import Tensor
 from radproof.core.types import Watch
 from radproof.errors import BadModel, NoGradient
 
+PASSES = 8  # of a detector's soft look: the image and its squeezed views
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -18,24 +20,25 @@ class Measured:
     measure: Callable[[Tensor, Tensor], Tensor]  # images (n, C, H, W) and their rows (n,) -> (n,)
     size: int  # images per piece
     what: str  # its name in errors
+    passes: int = 1  # through the model, whose graphs are alive at once
 
     def __call__(self, z: Tensor) -> Tensor:
         """Values (N,) in float64 (float32 on mps), without gradient; NaN counts as -infinity. Raises BadModel."""
         with torch.no_grad():
-            return torch.cat([_ordered(self._of(z[rows], rows)) for rows in self._pieces(z)])
+            return torch.cat([_ordered(self._of(z[rows], rows)) for rows in self._pieces(z, self.size)])
 
     def climb(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Values (N,) and their gradient, shaped like z; a row with NaN or infinity in it becomes zero.
 
         Raises NoGradient (a BadModel) for a measure that cannot be differentiated.
         """
-        found = [self._differentiate(z[rows], rows) for rows in self._pieces(z)]
+        found = [self._differentiate(z[rows], rows) for rows in self._pieces(z, self.size // self.passes)]
         slope = torch.cat([slope for _, slope in found])
         sound = slope.isfinite().flatten(1).all(1).view(-1, 1, 1, 1)
         return torch.cat([value for value, _ in found]), torch.where(sound, slope, torch.zeros_like(slope))
 
-    def _pieces(self, z: Tensor) -> tuple[Tensor, ...]:
-        return torch.arange(len(z), device=z.device).split(max(1, self.size))
+    def _pieces(self, z: Tensor, size: int) -> tuple[Tensor, ...]:
+        return torch.arange(len(z), device=z.device).split(max(1, size))
 
     def _of(self, z: Tensor, rows: Tensor) -> Tensor:
         values = self.measure(z, rows)
@@ -64,7 +67,7 @@ def headroom(watch: Watch, size: int) -> Measured:
     def under(z: Tensor, rows: Tensor) -> Tensor:
         return (watch.threshold - watch.suspicion(z)) / spread
 
-    return Measured(under, size, "the detector's suspicion")
+    return Measured(under, size, "the detector's suspicion", PASSES)
 
 
 def _ordered(values: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from radproof.attacks.aware.evasion import Slack
 from radproof.attacks.aware.measured import headroom
-from radproof.attacks.aware.search import Kept, moved, pace
+from radproof.attacks.aware.search import RUNGS, Kept, drawn_back, moved, pace, rungs
 from radproof.attacks.balls import Linf, unit_l1
 from radproof.attacks.objective import Objective
 from radproof.attacks.registry import attack
@@ -35,7 +35,8 @@ class Orthogonal:
     """Step along one gradient at a time: the model's until it is fooled by a margin, the detector's from then on.
 
     "orthogonal" takes out of each what it has in common with the other, "selective" nothing. Steps keep the
-    gradient's direction, as signs would undo the projection.
+    gradient's direction, as signs would undo the projection. The radius rises to eps in three phases; what is safely
+    fooled and still seen is drawn back towards the original.
     """
 
     watch: Watch
@@ -50,15 +51,18 @@ class Orthogonal:
         x = x.detach()
         if not len(x):
             return x.clone()
-        ball, objective = Linf(self.eps), Objective(model, ByMargin(goal))
-        hidden, kept, delta = headroom(self.watch, model.micro_batch), Kept.none(x), torch.zeros_like(x)
-        for step in range(self.steps):
-            margin, claimed, up = objective.climb(x + delta)
-            room, ease = hidden.climb(x + delta)
-            fooled = objective.confirm(x + delta, claimed)
-            kept.unseen(delta, fooled, room, self.slack, margin)
-            direction = self._direction(up, ease, fooled & (margin >= self.confidence))
-            delta = moved(x, delta, pace(step, self.steps) * ball.radius * unit_l1(direction), ball)
+        objective, hidden = Objective(model, ByMargin(goal)), headroom(self.watch, model.micro_batch)
+        kept, delta, phases = Kept.none(x), torch.zeros_like(x), min(RUNGS, self.steps)
+        for phase, radius in enumerate(rungs(self.eps, phases)):
+            steps = (self.steps + phase) // phases
+            for step in range(steps):
+                margin, claimed, up = objective.climb(x + delta)
+                room, ease = hidden.climb(x + delta)
+                fooled = objective.confirm(x + delta, claimed)
+                kept.unseen(delta, fooled, room, self.slack, margin)
+                hide, size = fooled & (margin >= self.confidence), pace(step, steps, radius)
+                delta = drawn_back(delta, hide & (room < self.slack), size)
+                delta = moved(x, delta, size * radius * unit_l1(self._direction(up, ease, hide)), Linf(radius))
         margin, fooled = objective.judge(x + delta)
         kept.unseen(delta, fooled, hidden(x + delta), self.slack, margin)
         return (x + kept.delta).clamp(0, 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A walk within the budget, what is worth keeping of it, and weights that are searched image by image."""
+"""Walks within growing parts of the budget, what is worth keeping of them, and weights searched image by image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,14 +10,21 @@ from torch import Tensor
 
 from radproof.attacks.balls import Linf, unit_l1
 
+RUNGS = 3  # radii: a quarter of the budget, half of it, all of it
+LEVEL = 1 / 255  # a grey level as it is stored: no smaller radius, and no step under a quarter of it, survives
 HALVINGS = 4  # of the step in one walk
 DECAY = 0.75  # of the momentum
 FACTOR = 10.0  # between weights, until one was too large and one too small
 
 
-def pace(step: int, steps: int) -> float:
-    """The step's size in radii: a half at first, halved at every quarter of the walk."""
-    return 0.5 ** (1 + HALVINGS * step // steps)
+def rungs(eps: float, walks: int) -> list[float]:
+    """The radius of each walk, rising to eps: what succeeds in a small ball is not lost to those who may do more."""
+    return [max(eps * 0.5 ** ((walks - 1 - walk) * RUNGS // walks), min(eps, LEVEL)) for walk in range(walks)]
+
+
+def pace(step: int, steps: int, radius: float) -> float:
+    """The step's size in radii: a half at first, halved at every quarter of the walk while storing can show it."""
+    return max(0.5 ** (1 + HALVINGS * step // steps), min(0.5, LEVEL / 4 / radius))
 
 
 def moved(x: Tensor, delta: Tensor, step: Tensor, ball: Linf) -> Tensor:
@@ -25,12 +32,23 @@ def moved(x: Tensor, delta: Tensor, step: Tensor, ball: Linf) -> Tensor:
     return torch.clamp(ball.project(delta + step), -x, 1 - x)
 
 
-def walk(x: Tensor, delta: Tensor, ball: Linf, steps: int, slope: Callable[[Tensor], Tensor]) -> Tensor:
-    """Signed steps with momentum from the perturbation delta on; `slope` is asked at all perturbations but the last."""
-    velocity = torch.zeros_like(x)
+def drawn_back(delta: Tensor, back: Tensor, share: float) -> Tensor:
+    """The perturbation, less a share of it where `back` (N,)."""
+    return torch.where(back.view(-1, 1, 1, 1), (1 - share) * delta, delta)
+
+
+def walk(
+    x: Tensor, delta: Tensor, radius: float, steps: int, slope: Callable[[Tensor], tuple[Tensor, Tensor]]
+) -> Tensor:
+    """Signed steps with momentum from the perturbation delta on; `slope` is asked at all perturbations but the last.
+
+    It gives the direction and which images (N,) are drawn back towards their originals as well.
+    """
+    ball, velocity = Linf(radius), torch.zeros_like(x)
     for step in range(steps):
-        velocity = DECAY * velocity + unit_l1(slope(delta))
-        delta = moved(x, delta, pace(step, steps) * ball.radius * ball.steepest(velocity), ball)
+        direction, back = slope(delta)
+        velocity, size = DECAY * velocity + unit_l1(direction), pace(step, steps, radius)
+        delta = moved(x, drawn_back(delta, back, size), size * radius * ball.steepest(velocity), ball)
     return delta
 
 
