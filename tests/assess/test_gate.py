@@ -188,7 +188,8 @@ def test_missed_findings_are_judged_where_the_attacker_wanted_them(judged, headl
 
 def detection(measured, threshold, *detected):
     rows = [
-        SimpleNamespace(attack=name, eps=1 / 255, budget="1/255", detected=measured(share)) for name, share in detected
+        SimpleNamespace(kind="attack", attack=name, eps=1 / 255, budget="1/255", detected=measured(share))
+        for name, share in detected
     ]
     return SimpleNamespace(detector="frequency", threshold=threshold, rows=rows)
 
