@@ -2,8 +2,9 @@
 
 import pytest
 
+from radproof.assess.detected import Detection
 from radproof.assess.doubts import doubts
-from radproof.assess.result import Detection, Shortcut
+from radproof.assess.result import Shortcut
 
 
 def kinds(evidence):

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from radproof.assess.detected import BenignRow, Detection, DetectionRow
 from radproof.assess.doubts_detection import detection_doubts
-from radproof.assess.result import BenignRow, Detection, DetectionRow
 from radproof.core.records import Estimate
 
 

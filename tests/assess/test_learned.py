@@ -10,12 +10,12 @@ import torch
 
 from radproof.assess import learned_images
 from radproof.assess.answers import Answered
+from radproof.assess.detected import LearnedRow
 from radproof.assess.jobs import Job
 from radproof.assess.learned import learned_rows
 from radproof.assess.learned_images import CHANGED, in_turns, lessons
 from radproof.assess.material import _check_learned
 from radproof.assess.parts import settle_all
-from radproof.assess.result import LearnedRow
 from radproof.assess.sections import DetectionPlan, Part
 from radproof.assess.summary import Measurer
 from radproof.attacks import attack

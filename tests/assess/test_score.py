@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from radproof.assess.detected import Detection, DetectionRow
 from radproof.assess.grades import BAR, BARS, CAPS, CHECKS, LEAST, LETTERS, OTHERWISE, cap, graded
-from radproof.assess.result import Component, CorruptionSummary, Detection, DetectionRow, Smallest
+from radproof.assess.result import Component, CorruptionSummary, Smallest
 from radproof.assess.score import Findings, concerning, overall, scores
 from radproof.core.records import Doubt, Estimate
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from radproof.assess.detected import Detection, DetectionRow
 from radproof.assess.frameworks import ATLAS, ATLAS_VERSION, CLAUSES, FRAMEWORKS, OUTSIDE, Clauses
-from radproof.assess.result import Certified, CertifiedAt, CorruptionSummary, Detection, DetectionRow, Result
+from radproof.assess.result import Certified, CertifiedAt, CorruptionSummary, Result
 from radproof.assess.standards import standards
 from radproof.core.records import Doubt, Estimate
 

@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from radproof.assess.detected import BenignRow, Detection, DetectionRow, LearnedRow
 from radproof.assess.result import (
-    BenignRow,
     Cell,
     ClassScores,
-    Detection,
-    DetectionRow,
-    LearnedRow,
     Network,
     PairedCheck,
     Picture,

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from radproof.assess.result import BenignRow, Detection, DetectionRow
+from radproof.assess.detected import BenignRow, Detection, DetectionRow
 from radproof.core.records import Doubt, Estimate
 from radproof.reports.charts import BOTTOM, LEFT, MOST, RIGHT, TOP
 from radproof.reports.detection import aware_tables, learned_table, number_tables, promise_table

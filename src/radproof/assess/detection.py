@@ -9,9 +9,10 @@ import torch
 from sklearn.metrics import roc_curve
 
 from radproof.assess.answers import Answered, Bools, Floats, rightness
+from radproof.assess.detected import BenignRow, Detection, DetectionRow
 from radproof.assess.learned import learned_rows
 from radproof.assess.material import Material
-from radproof.assess.result import BenignRow, Detection, DetectionRow, PairedCheck
+from radproof.assess.result import PairedCheck
 from radproof.assess.summary import Measurer
 from radproof.assess.watching import Watching, group_names
 from radproof.assess.workspace import Arrays

@@ -3,8 +3,8 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+from radproof.assess.detected import BenignRow, Detection, DetectionRow
 from radproof.assess.evidence import Evidence, clean_cell, exceeds, show
-from radproof.assess.result import BenignRow, Detection, DetectionRow
 from radproof.core.records import Doubt, Estimate
 
 FEW_IMAGES = 20  # that fooled the model: fewer say little of the share flagged

@@ -4,9 +4,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from radproof.assess.detected import Detection
 from radproof.assess.material import Material
 from radproof.assess.probed import Probed
-from radproof.assess.result import Cell, Detection, Shortcut
+from radproof.assess.result import Cell, Shortcut
 from radproof.core.records import Doubt, Estimate
 from radproof.data.findings import Audit
 

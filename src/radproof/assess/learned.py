@@ -18,9 +18,9 @@ from sklearn.preprocessing import StandardScaler
 
 from radproof.assess.answers import Answered, Floats
 from radproof.assess.craft import suspicions
+from radproof.assess.detected import LearnedRow
 from radproof.assess.learned_images import CALIBRATION, HARMLESS, lessons
 from radproof.assess.material import Material
-from radproof.assess.result import LearnedRow
 from radproof.assess.summary import Measurer
 from radproof.assess.workspace import Arrays, Workspace
 from radproof.core.progress import Progress

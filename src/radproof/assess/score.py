@@ -8,8 +8,9 @@ are averaged: a strength in one place makes up for no weakness in another.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from radproof.assess.detected import Detection, DetectionRow
 from radproof.assess.grades import BAR, BARS, CHECKS, CLINICAL, LEAST, NEEDED, ROUNDING, Grade, cap, graded, worst
-from radproof.assess.result import Cell, Component, CorruptionSummary, Detection, DetectionRow, Result, Score, Smallest
+from radproof.assess.result import Cell, Component, CorruptionSummary, Result, Score, Smallest
 from radproof.core.records import Doubt, Estimate
 
 BARE = "none"

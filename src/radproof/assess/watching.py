@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from radproof.assess.result import Latency
+from radproof.assess.detected import Latency
 from radproof.assess.sections import DetectionPlan
 from radproof.core.progress import Progress
 from radproof.core.types import Classifier, Watch

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable
 
-from radproof.assess.result import Detection, DetectionRow, LearnedRow
+from radproof.assess.detected import Detection, DetectionRow, LearnedRow
 from radproof.core.records import Estimate
 from radproof.reports.reading import Reading
 from radproof.reports.tables import OWN_LIMITS, Box, Row, Table

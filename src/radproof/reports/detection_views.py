@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from radproof.assess.result import Detection, DetectionRow
+from radproof.assess.detected import Detection, DetectionRow
 from radproof.core.records import Estimate
 from radproof.reports.charts import (
     BOTTOM,

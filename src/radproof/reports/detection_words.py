@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the figures of detectors say in sentences: the worst first, and nothing stronger than the doubts allow."""
 
-from radproof.assess.result import Detection, DetectionRow
+from radproof.assess.detected import Detection, DetectionRow
 from radproof.reports.detection import named, unseen, where, worst
 from radproof.reports.reading import Reading
 from radproof.reports.words import count, listed, sentence

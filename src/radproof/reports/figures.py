@@ -4,7 +4,8 @@
 import math
 from collections.abc import Sequence
 
-from radproof.assess.result import Cell, Detection, Result, Smallest
+from radproof.assess.detected import Detection
+from radproof.assess.result import Cell, Result, Smallest
 from radproof.core.records import Estimate
 from radproof.reports.charts import (
     BOTTOM,

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from radproof.assess.result import Cell, Column, Detection, DetectionRow, Result
+from radproof.assess.detected import Detection, DetectionRow
+from radproof.assess.result import Cell, Column, Result
 from radproof.assess.verdict import REFERENCE
 from radproof.core.records import Doubt, Estimate
 
