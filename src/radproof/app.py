@@ -4,7 +4,7 @@
 import math
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from radproof.assess.baselines import shortcuts
 from radproof.assess.compare import Comparison
 from radproof.assess.compare import compare as compare_runs
 from radproof.assess.finished import Finished, open_run, read_result
+from radproof.assess.flagging import Flag, flag_images
 from radproof.assess.gate import check_known, judge, require_runs
 from radproof.assess.gate_sentence import anchor_gate
 from radproof.assess.guarding import Lesson, known_groups, source_of, teach
@@ -27,7 +28,6 @@ from radproof.assess.result import Certified, GateVerdict, Result, Shortcut
 from radproof.assess.screening import Screened, image_files, screen_files
 from radproof.assess.sections import DataPlan, DetectionPlan, Part
 from radproof.assess.tune import Tuned, read_search, tuned
-from radproof.assess.watching import one_grid, teach_detectors
 from radproof.core.device import resolve
 from radproof.core.files import sha256_file, write_text
 from radproof.core.params import fraction, show_fraction
@@ -40,7 +40,6 @@ from radproof.data.manifest import NAME, Manifest, Sample
 from radproof.data.storage import quantise, write_png
 from radproof.defenses import defense
 from radproof.detectors import detector
-from radproof.detectors.fitted import score_all
 from radproof.detectors.save import GuardCard, load_guard, save_guard
 from radproof.errors import BadData, BadInput, BadPlan, UnknownName
 from radproof.measure.intervals import Resampler
@@ -193,17 +192,6 @@ def defend(source: Path, defenses: Sequence[str], out: Path, *, seed: int = 0, p
     return Manifest.read(out)
 
 
-@dataclass(frozen=True)
-class Flag:
-    """What a detector said of one image."""
-
-    sample: str
-    detector: str
-    score: float
-    threshold: float | None
-    flagged: bool | None  # None: no threshold could be promised
-
-
 def detect(
     model: Path,
     clean: Path,
@@ -229,38 +217,9 @@ def detect(
     source_of(card, usual, other=other_data)
     judged = Manifest.read(images)
     _empty(out)
-    settled = settle_all([Part(name=name) for name in detectors], detector, "published")
-    train, calibration = usual.fold("train"), usual.fold("validation")
-    one_grid(train, calibration, judged)
-    taught = teach_detectors(
-        {label: part.make() for label, part in settled.items()},
-        network,
-        DetectionPlan(),
-        train,
-        calibration,
-        rate=false_positive_rate,
-        seed=seed,
-        device=where,
-        progress=progress,
-    )
-    fitted = {label: one.fitted for label, one in taught.items()}
-    progress.start("detect", len(judged))
-    flags: list[Flag] = []
-    for rows in partition(grids(judged.samples, judged.root), BATCH):
-        samples = [judged.samples[row] for row in rows]
-        for label, scores in score_all(fitted, load_batch(judged, samples, where)).items():
-            threshold = taught[label].thresholds.of("").value
-            for sample, score in zip(samples, scores.tolist(), strict=True):
-                flagged = None if threshold is None else score > threshold
-                flags.append(Flag(sample.id, label, score, threshold, flagged))
-        progress.advance("detect", len(rows))
-    steps: dict[str, list[dict[str, Any]]] = {}
-    for flag in flags:
-        step = {"step": "detect", "detector": flag.detector, "score": flag.score, "flagged": flag.flagged}
-        steps.setdefault(flag.sample, []).append({**step, "threshold": flag.threshold})
-    told = judged.only(replace(s, chain=(*s.chain, *steps[s.id])) for s in judged.samples)
+    told, flags = flag_images(network, usual, judged, detectors, rate=false_positive_rate, seed=seed, progress=progress)
     told.write(out / NAME)
-    return told, tuple(flags)
+    return told, flags
 
 
 def train(
