@@ -46,11 +46,11 @@ class Asked(Look):
 
     def __init__(self, look: Look, told: Mapping[str, Seen]) -> None:
         super().__init__(look.model, look.x)
-        self.told, self.passes = told, list[str]()
+        self.told, self.asked = told, list[str]()
 
     def seen(self, squeezer: str = "") -> Seen:
-        if squeezer not in self.passes:
-            self.passes.append(squeezer)
+        if squeezer not in self.asked:
+            self.asked.append(squeezer)
             self.squeezed(squeezer)
         return self.told[squeezer]
 
@@ -134,7 +134,7 @@ def scoring(
         one.judge(asked)
         seconds = timed({"": lambda: one.judge(Asked(*told))}, rounds)[""]
     own = per_image(seconds, x)
-    return {"own_ms": own, "passes": len(asked.passes), "equivalents": round(len(asked.passes) + own / forward_ms, 3)}
+    return {"own_ms": own, "passes": len(asked.asked), "equivalents": round(len(asked.asked) + own / forward_ms, 3)}
 
 
 def timed(work: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
