@@ -85,7 +85,11 @@ def aware_tables(reading: Reading) -> list[Table]:
 
 
 def learned_table(reading: Reading) -> Table | None:
-    """Detectors also trained with attacks, each judged on an attack left out of the training."""
+    """The best detector also trained with attacks, judged on the one left out; all others are in result.json."""
+    best = reading.best_detection()
+    told = [found for found in reading.result.detection if found.learned]
+    chosen = [found for found in told if best is not None and found.detector == best[0].detector] or told[:1]
+    most = max((len(row.trained_with) for found in chosen for row in found.learned), default=0)
     rows = [
         Row(
             Box(text=f"{found.detector} · {row.attack} at {row.budget}"),
@@ -97,8 +101,9 @@ def learned_table(reading: Reading) -> Table | None:
                 Box(text=NOTHING, small=REFUSED) if row.reason else _box(row.auroc, "score"),
             ),
         )
-        for found in reading.result.detection
+        for found in chosen
         for row in found.learned
+        if len(row.trained_with) == most
     ]
     heads = (
         "Detector and attack left out",
@@ -112,7 +117,8 @@ def learned_table(reading: Reading) -> Table | None:
     note = (
         "Does training with attacks help against one that was not seen? Flagged: of the left-out attack's images, at "
         "the promised rate. False alarms: on unchanged clean test images; more flagged with more false alarms is no "
-        "gain. Beside it the same detector taught with clean images alone."
+        "gain. Beside it the same detector taught with clean images alone. Other detectors, and training with one attack "
+        "alone, stand in result.json."
     )
     return Table("Trained with attacks, judged on the one left out", heads, tuple(rows), note) if rows else None
 

@@ -205,11 +205,11 @@ def _passing(reading: Reading, found: Detection, rung: Budget) -> DetectionRow |
 
 
 def _told_apart(reading: Reading, lines: dict[str, Line]) -> list[str]:
-    """As many as lines can be told apart: those that let least pass at the reference budget."""
+    """As many as lines can be told apart: those that let least of what does not know them pass."""
     by_name = {one.detector: one for one in reading.result.detection}
 
     def passed(name: str) -> float:
-        row = reading.unseen(by_name[name], "aware") or reading.unseen(by_name[name], "attack")
+        row = reading.unseen(by_name[name], "attack")  # not every one was attacked by someone who knows it
         return 2.0 if row is None else unseen(row)
 
     kept = sorted(lines, key=passed)[:MOST]
