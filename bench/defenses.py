@@ -41,6 +41,7 @@ from PIL import Image
 from skimage.restoration import denoise_tv_chambolle
 
 from bench import nets
+from bench.rounds import timed
 from radproof.core.rng import generator
 from radproof.defenses.jpeg import Jpeg
 from radproof.defenses.tvm import Tvm
@@ -187,17 +188,6 @@ def objective(u: NDArray[Any], f: NDArray[Any]) -> float:
     across, down = np.zeros_like(u), np.zeros_like(u)
     across[:, :, :-1], down[:, :-1] = np.diff(u, axis=2), np.diff(u, axis=1)
     return float((((u - f) ** 2).sum() + LAM * np.hypot(across, down).sum()) / len(u))
-
-
-def timed(work: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """CPU-seconds of each, in turn; the first round is a rehearsal."""
-    took: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(rounds + 1):
-        for name, run in work.items():
-            began = time.process_time()
-            run()
-            took[name].append(time.process_time() - began)
-    return {name: seconds[1:] for name, seconds in took.items()}
 
 
 def per_image(took: Mapping[str, list[float]], count: int) -> dict[str, float]:

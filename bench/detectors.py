@@ -18,7 +18,6 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor
 
 from bench import nets
+from bench.rounds import timed
 from radproof.core.rng import generator
 from radproof.data.phantom import LABELS
 from radproof.detectors import detector
@@ -135,17 +135,6 @@ def scoring(
         seconds = timed({"": lambda: one.judge(Asked(*told))}, rounds)[""]
     own = per_image(seconds, x)
     return {"own_ms": own, "passes": len(asked.asked), "equivalents": round(len(asked.asked) + own / forward_ms, 3)}
-
-
-def timed(work: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """CPU-seconds of each, in turn; the first round is a rehearsal."""
-    took: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(rounds + 1):
-        for name, run in work.items():
-            began = time.process_time()
-            run()
-            took[name].append(time.process_time() - began)
-    return {name: seconds[1:] for name, seconds in took.items()}
 
 
 def per_image(seconds: list[float], x: Tensor) -> float:

@@ -1,5 +1,9 @@
 """A finished run as a report meets it: three classes, attacks of every kind, two budgets, a defence, two detectors."""
 
+import os
+import re
+import shutil
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -521,3 +525,92 @@ def page(result: Result, finished: Path) -> str:
 @pytest.fixture
 def reading(result: Result) -> Reading:
     return Reading(result)
+
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+# Elements wider than their box, but for boxes that scroll by design.
+SPILLING = """() => [...document.querySelectorAll('body, body *')]
+  .filter(e => !e.closest('svg') && !e.closest('.scroll') && getComputedStyle(e).position !== 'absolute')
+  .filter(e => e.clientWidth > 0 && e.scrollWidth > e.clientWidth + 1)
+  .map(e => `${e.tagName}.${e.className} ${e.scrollWidth} > ${e.clientWidth}: ${e.textContent.trim().slice(0, 40)}`)"""
+
+# Text whose contrast with what lies behind it is under 4.5 to 1 (WCAG AA); half-clear colours are laid over each other.
+FAINT = """() => {
+  const parse = c => (c.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number)
+  const over = (a, b) => { const t = a[3] ?? 1; return [0, 1, 2].map(i => a[i] * t + b[i] * (1 - t)) }
+  const behind = e => {
+    const layers = []
+    for (let p = e; p; p = p.parentElement) layers.push(parse(getComputedStyle(p).backgroundColor))
+    return layers.reverse().reduce((below, layer) => over(layer, below), [255, 255, 255])
+  }
+  const light = c => {
+    const [r, g, b] = c.map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+  }
+  const said = e => [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())
+  return [...document.querySelectorAll('body *')].filter(said).map(e => {
+    const style = getComputedStyle(e), back = behind(e)
+    const ink = over(parse(e.closest('svg') ? style.fill : style.color), back)
+    const [a, b] = [light(ink), light(back)].sort((x, y) => y - x)
+    return [(a + 0.05) / (b + 0.05), `${e.tagName}.${e.getAttribute('class')} ${e.textContent.trim().slice(0, 30)}`]
+  }).filter(([ratio]) => ratio < 4.5)
+}"""
+
+
+class Elements(HTMLParser):
+    """Every element with its attributes, and the text in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+@pytest.fixture(scope="session")
+def elements():
+    """Reads a page: its elements with their attributes, and its text."""
+    return Elements
+
+
+@pytest.fixture(scope="session")
+def asks():
+    """What to ask a page in a browser: which elements spill, which text is faint."""
+    return {"spilling": SPILLING, "faint": FAINT}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = shutil.which("chromium")
+    missing = "needs Chromium (apt-get install chromium) and the playwright package"
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        path = None
+    if path is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield chromium
+        chromium.close()

@@ -1,7 +1,6 @@
 """The page: whole, self-contained, honest and safe."""
 
 import re
-from html.parser import HTMLParser
 from itertools import pairwise
 
 import numpy as np
@@ -18,30 +17,9 @@ from radproof.reports.reading import Reading
 HOSTILE = "<script>alert(1)</script>"
 
 
-class Elements(HTMLParser):
-    """Every element with its attributes, and the text in order."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-    @property
-    def text(self):
-        return re.sub(r"\s+", " ", " ".join(self.words))
-
-
 @pytest.fixture(scope="module")
-def parsed(page):
-    return Elements(page)
+def parsed(page, elements):
+    return elements(page)
 
 
 def test_the_report_is_written_beside_its_result(finished, page):
@@ -98,8 +76,8 @@ def test_every_doubt_is_told_and_printed_again_beside_its_figure(result, page):
     assert page.count("not established") > 6
 
 
-def test_a_clear_result_carries_no_doubt_marks(result, finished):
-    page = Elements(render(result.model_copy(update={"doubts": ()}), finished)).text
+def test_a_clear_result_carries_no_doubt_marks(result, finished, elements):
+    page = elements(render(result.model_copy(update={"doubts": ()}), finished)).text
     assert "D1" not in page.replace("A mark such as D1", "")
     assert page.count("not established") == 0
 
@@ -125,7 +103,7 @@ def test_headings_never_skip_a_level(parsed):
     assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
-def test_hostile_names_stay_text(result, finished):
+def test_hostile_names_stay_text(result, finished, elements):
     labels = (HOSTILE, *result.labels[1:])
     picture = result.gallery[0].model_copy(update={"truth": HOSTILE, "attack": '"><img src=x onerror=alert(1)>'})
     cells = tuple(c.model_copy(update={"attack": HOSTILE}) if c.attack == "sia" else c for c in result.cells)
@@ -145,7 +123,7 @@ def test_hostile_names_stay_text(result, finished):
     )
     page = render(bad, finished)
     assert HOSTILE not in page
-    parsed = Elements(page)
+    parsed = elements(page)
     assert "script" not in {tag for tag, _ in parsed.elements}
     assert not [a for _, a in parsed.elements if any(name.startswith("on") for name in a)]
     assert HOSTILE in parsed.text
@@ -176,15 +154,15 @@ def test_the_plan_reads_as_people_write_it(parsed):
     assert "radproof assess plan.yaml --out runs/demo" in parsed.text
 
 
-def test_what_was_not_measured_is_a_dash_with_its_reason(result, finished):
+def test_what_was_not_measured_is_a_dash_with_its_reason(result, finished, elements):
     empty = Estimate(value=None, low=None, high=None, method="m", n=0)
     cells = tuple(
         c.model_copy(update={"scores": c.scores.model_copy(update={"macro_auroc": empty})}) for c in result.cells
     )
-    assert "– no images to measure on" in Elements(render(result.model_copy(update={"cells": cells}), finished)).text
+    assert "– no images to measure on" in elements(render(result.model_copy(update={"cells": cells}), finished)).text
 
 
-def test_a_result_with_nothing_but_clean_images_is_a_report_too(result, finished):
+def test_a_result_with_nothing_but_clean_images_is_a_report_too(result, finished, elements):
     bare = result.model_copy(
         update={
             "cells": result.cells[:1],
@@ -199,14 +177,14 @@ def test_a_result_with_nothing_but_clean_images_is_a_report_too(result, finished
             "audit": {},
         }
     )
-    text = Elements(render(bare, finished)).text
+    text = elements(render(bare, finished)).text
     assert "78 % (70–86)" in text
     assert "Defences" not in text
 
 
-def test_long_lists_are_cut_short(result, finished):
+def test_long_lists_are_cut_short(result, finished, elements):
     audit = {"twins": [{"ids": [f"{k:04x}"]} for k in range(500)], "constant": [f"id{k}" for k in range(90)]}
-    text = Elements(render(result.model_copy(update={"audit": audit}), finished)).text
+    text = elements(render(result.model_copy(update={"audit": audit}), finished)).text
     assert "and 480 more" in text
     assert "and 70 more" in text
     assert "id19" in text

@@ -1,66 +1,8 @@
 """The page in a real browser: nothing spills, everything can be read, nothing is fetched."""
 
-import os
-import shutil
-
 import pytest
 
 from radproof.reports.html import write_report
-
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-# Elements wider than their box, but for boxes that scroll by design.
-SPILLING = """() => [...document.querySelectorAll('body, body *')]
-  .filter(e => !e.closest('svg') && !e.closest('.scroll') && getComputedStyle(e).position !== 'absolute')
-  .filter(e => e.clientWidth > 0 && e.scrollWidth > e.clientWidth + 1)
-  .map(e => `${e.tagName}.${e.className} ${e.scrollWidth} > ${e.clientWidth}: ${e.textContent.trim().slice(0, 40)}`)"""
-
-# Text whose contrast with what lies behind it is under 4.5 to 1 (WCAG AA); half-clear colours are laid over each other.
-FAINT = """() => {
-  const parse = c => (c.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number)
-  const over = (a, b) => { const t = a[3] ?? 1; return [0, 1, 2].map(i => a[i] * t + b[i] * (1 - t)) }
-  const behind = e => {
-    const layers = []
-    for (let p = e; p; p = p.parentElement) layers.push(parse(getComputedStyle(p).backgroundColor))
-    return layers.reverse().reduce((below, layer) => over(layer, below), [255, 255, 255])
-  }
-  const light = c => {
-    const [r, g, b] = c.map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b
-  }
-  const said = e => [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())
-  return [...document.querySelectorAll('body *')].filter(said).map(e => {
-    const style = getComputedStyle(e), back = behind(e)
-    const ink = over(parse(e.closest('svg') ? style.fill : style.color), back)
-    const [a, b] = [light(ink), light(back)].sort((x, y) => y - x)
-    return [(a + 0.05) / (b + 0.05), `${e.tagName}.${e.getAttribute('class')} ${e.textContent.trim().slice(0, 30)}`]
-  }).filter(([ratio]) => ratio < 4.5)
-}"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = shutil.which("chromium")
-    missing = "needs Chromium (apt-get install chromium) and the playwright package"
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        path = None
-    if path is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +13,16 @@ def address(finished):
 @pytest.mark.e2e
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 800, 400])
-def test_the_page_fits_and_can_be_read(browser, address, width, scheme):
+def test_the_page_fits_and_can_be_read(browser, address, width, scheme, asks):
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     complaints: list[str] = []
     asked: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("request", lambda request: asked.append(request.url))
     page.goto(address)
-    assert page.evaluate(SPILLING) == []
+    assert page.evaluate(asks["spilling"]) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate(FAINT) == []
+    assert page.evaluate(asks["faint"]) == []
     assert page.evaluate("[...document.images].filter(i => !i.naturalWidth).length") == 0
     assert [url for url in asked if not url.startswith("data:")] == [address]
     assert complaints == []
@@ -102,14 +44,14 @@ def test_the_colours_follow_the_reader(browser, address):
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("width", [1280, 400])
-def test_what_is_folded_fits_and_can_be_read_too(browser, address, width):
+def test_what_is_folded_fits_and_can_be_read_too(browser, address, width, asks):
     page = browser.new_page(viewport={"width": width, "height": 900})
     page.goto(address)
     assert page.locator("details:not([open])").count() >= 2
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-    assert page.evaluate(SPILLING) == []
+    assert page.evaluate(asks["spilling"]) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate(FAINT) == []
+    assert page.evaluate(asks["faint"]) == []
     page.close()
 
 

@@ -2,12 +2,7 @@
 
 import base64
 import io
-import os
 import re
-import runpy
-import shutil
-from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,29 +65,8 @@ def judged(verdict: str, suspicion: Reading, *reasons: str, outside: Reading | N
 SUSPICIOUS = judged("suspicious", reading(41.2), "The finest grain: 7 spreads from the usual.", HOSTILE)
 
 
-class Elements(HTMLParser):
-    """Every element with its attributes, and the text in order."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-    @property
-    def text(self):
-        return re.sub(r"\s+", " ", " ".join(self.words))
-
-
-def test_the_page_says_the_verdict_the_figures_and_the_reasons(guard):
-    text = Elements(render(page_of(SUSPICIOUS, guard))).text
+def test_the_page_says_the_verdict_the_figures_and_the_reasons(guard, elements):
+    text = elements(render(page_of(SUSPICIOUS, guard))).text
     for said in (
         "suspicious",
         "Do not rely on the model's answer for this image.",
@@ -106,15 +80,15 @@ def test_the_page_says_the_verdict_the_figures_and_the_reasons(guard):
     ):
         assert said in text, said
     assert "PHANTOM" not in text
-    assert "PHANTOM DATA" in Elements(render(page_of(SUSPICIOUS, guard, phantom=True))).text
+    assert "PHANTOM DATA" in elements(render(page_of(SUSPICIOUS, guard, phantom=True))).text
 
 
-def test_the_page_needs_nothing_else_and_names_nobody(guard, tmp_path):
+def test_the_page_needs_nothing_else_and_names_nobody(guard, tmp_path, elements):
     name = write_page(tmp_path, SUSPICIOUS, guard)
     assert name == "0123456789abcdef.html"
     page = (tmp_path / name).read_text(encoding="utf-8")
     assert page == render(page_of(SUSPICIOUS, guard))
-    parsed = Elements(page)
+    parsed = elements(page)
     assert not {tag for tag, _ in parsed.elements} & {"script", "iframe", "object", "embed", "form", "base"}
     assert HOSTILE in parsed.text
     for tag, attributes in parsed.elements:
@@ -225,23 +199,15 @@ def test_promises_and_refusals_are_told(guard):
 
 
 @pytest.mark.e2e
-def test_the_page_fits_and_can_be_read_at_any_width_in_any_light(guard, tmp_path):
-    layout = runpy.run_path(str(Path(__file__).with_name("test_layout.py")))
-    path = shutil.which("chromium")
-    if path is None and os.environ.get("CI") != "true":
-        pytest.skip("needs Chromium (apt-get install chromium) and the playwright package")
-    sync_api = pytest.importorskip("playwright.sync_api")
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (400, "light"), (400, "dark")])
+def test_the_page_fits_and_can_be_read_at_any_width_in_any_light(guard, tmp_path, browser, asks, width, scheme):
     address = (tmp_path / write_page(tmp_path, SUSPICIOUS, guard, phantom=True)).as_uri()
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=layout["ARGUMENTS"])
-        for width, scheme in ((1280, "light"), (1280, "dark"), (400, "light"), (400, "dark")):
-            page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-            complaints: list[str] = []
-            page.on("console", lambda message, found=complaints: found.append(message.text))
-            page.goto(address)
-            assert page.evaluate(layout["SPILLING"]) == []
-            assert page.evaluate(layout["FAINT"]) == []
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            assert page.evaluate("[...document.images].filter(i => !i.naturalWidth).length") == 0
-            assert complaints == []
-        browser.close()
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto(address)
+    assert page.evaluate(asks["spilling"]) == []
+    assert page.evaluate(asks["faint"]) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("[...document.images].filter(i => !i.naturalWidth).length") == 0
+    assert complaints == []

@@ -117,8 +117,8 @@ def learned_table(reading: Reading) -> Table | None:
     note = (
         "Does training with attacks help against one that was not seen? Flagged: of the left-out attack's images, at "
         "the promised rate. False alarms: on unchanged clean test images; more flagged with more false alarms is no "
-        "gain. Beside it the same detector taught with clean images alone. Other detectors, and training with one attack "
-        "alone, stand in result.json."
+        "gain. Beside it the same detector taught with clean images alone. Other detectors, and training with one "
+        "attack alone, stand in result.json."
     )
     return Table("Trained with attacks, judged on the one left out", heads, tuple(rows), note) if rows else None
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from radproof.attacks.aware.measured import headroom
-from radproof.attacks.aware.search import Kept, Weight, rungs, walk
+from radproof.attacks.aware.search import PRESETS, Kept, Weight, rungs, walk
 from radproof.attacks.balls import unit_l1
 from radproof.attacks.objective import Objective
 from radproof.attacks.registry import attack
@@ -85,11 +85,7 @@ def _cost(p: Mapping[str, Any]) -> Passes:
     title="Evasion of a detector",
     paper="arXiv:1705.07263",
     threat="linf",
-    presets={
-        "quick": {"steps": 20, "rounds": 3},
-        "published": {"steps": 50, "rounds": 8},
-        "exhaustive": {"steps": 100, "rounds": 12},
-    },
+    presets=PRESETS,
     cost=_cost,
 )
 def evasion(

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from radproof.attacks.aware.evasion import Rounds
 from radproof.attacks.aware.measured import Measured
 from radproof.attacks.aware.orthogonal import Confidence
-from radproof.attacks.aware.search import Kept, Weight, walk
+from radproof.attacks.aware.search import PRESETS, Kept, Weight, walk
 from radproof.attacks.balls import unit_l1
 from radproof.attacks.objective import Objective
 from radproof.attacks.registry import attack
@@ -95,11 +95,7 @@ def _cost(p: Mapping[str, Any]) -> Passes:
     title="Hierarchical feature constraint",
     paper="arXiv:2012.09501",
     threat="linf",
-    presets={
-        "quick": {"steps": 20, "rounds": 3},
-        "published": {"steps": 50, "rounds": 8},
-        "exhaustive": {"steps": 100, "rounds": 12},
-    },
+    presets=PRESETS,
     cost=_cost,
 )
 def feature_constrained(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Walks within growing parts of the budget, what is worth keeping of them, and weights searched image by image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -50,6 +50,14 @@ def walk(
         velocity, size = DECAY * velocity + unit_l1(direction), pace(step, steps, radius)
         delta = moved(x, drawn_back(delta, back, size), size * radius * ball.steepest(velocity), ball)
     return delta
+
+
+PRESETS: Mapping[str, Mapping[str, int]] = {
+    "quick": {"steps": 20, "rounds": 3},
+    "published": {"steps": 50, "rounds": 8},
+    "exhaustive": {"steps": 100, "rounds": 12},
+}
+"""Of attacks that search a weight in walks."""
 
 
 @dataclass
