@@ -40,6 +40,8 @@ class ModelCard(Blueprint):
     shortcuts: dict[str, float] = Field(default={}, description="AUROC of what is not anatomy, by name.")
     recipe: dict[str, Any] | None = Field(default=None, description="The training recipe.")
     created_by: str = Field(default="", description="Program and version.")
+    file: str = Field(default="", max_length=255, description="The imported file beside the card, if it is one.")
+    notes: tuple[str, ...] = Field(default=(), description="What was done to an imported file, in words.")
     weights_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$", description="Of weights.safetensors.")
 
     @property
@@ -85,13 +87,19 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[ImageC
 
 def read_card(folder: Path) -> ModelCard:
     """Read a model folder's card alone. Raises BadModel naming the entry that is wrong."""
-    path = folder / CARD
     if not folder.is_dir():
         raise BadModel(f"no model folder at {folder}; {_HOLDS}")
-    if not path.is_file():
+    if not (folder / CARD).is_file():
         raise BadModel(f"{folder.name} holds no {CARD}; {_HOLDS}")
+    return read_card_file(folder / CARD)
+
+
+def read_card_file(path: Path) -> ModelCard:
+    """Read a card by its path. Raises BadModel naming the entry that is wrong."""
+    if not path.is_file():
+        raise BadModel(f"there is no card {path}; write one with `radproof model check`")
     if path.stat().st_size > _MOST_BYTES:
-        raise BadModel(f"{CARD} is larger than {_MOST_BYTES} bytes; {_HOLDS}")
+        raise BadModel(f"{path.name} is larger than {_MOST_BYTES} bytes; {_HOLDS}")
     try:
         return ModelCard.model_validate(_plain_yaml(path.read_text(encoding="utf-8")))
     except ValidationError as error:

@@ -6,6 +6,7 @@ belong to the model and nobody outside can apply them twice, or not at all.
 """
 
 import hashlib
+from collections.abc import Callable
 from typing import Protocol, Self, cast
 
 import torch
@@ -15,7 +16,10 @@ from torch import Tensor, nn
 from radproof.core.records import canonical_json
 from radproof.core.types import Head
 from radproof.errors import BadInput
-from radproof.models.blueprint import Blueprint
+from radproof.models.blueprint import Blueprint, Resize
+
+Exact = Callable[[Tensor], Tensor]
+"""The original's own logits (N, K), before the temperature, of prepared pixels."""
 
 _TOLERANCE = 1e-6  # what rounding may leave outside [0, 1]
 
@@ -34,24 +38,52 @@ class Backbone(Protocol):
         ...
 
 
-def resize(x: Tensor, side: int) -> Tensor:
-    """(N, C, H, W) -> (N, C, side, side), bilinear with antialiasing; differentiable, nothing done at that size."""
-    if x.shape[2:] == (side, side):
+def resize(x: Tensor, size: int | tuple[int, int], how: Resize = "bilinear") -> Tensor:
+    """(N, C, H, W) -> (N, C, height, width), with antialiasing; differentiable, nothing done at that size."""
+    size = (size, size) if isinstance(size, int) else size
+    if x.shape[2:] == size:
         return x
-    return F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+    return F.interpolate(x, size=size, mode=how, align_corners=False, antialias=True)
+
+
+def normalisation(blueprint: Blueprint) -> tuple[Tensor, Tensor]:
+    """Mean and std (C, 1, 1) on the [0, 1] scale: (low + (high - low) x - mean) / std as one step each."""
+    low, high = blueprint.range
+    mean, std = (torch.tensor(told, dtype=torch.float64).view(-1, 1, 1) for told in (blueprint.mean, blueprint.std))
+    return ((mean - low) / (high - low)).float(), (std / (high - low)).float()
+
+
+def prepared(x: Tensor, blueprint: Blueprint, mean: Tensor, std: Tensor) -> Tensor:
+    """Pixels (N, 1 or 3, H, W) as a network takes them; mean and std as `normalisation` gives them."""
+    if blueprint.channels == 1 and x.shape[1] == 3:
+        x = x.mean(1, keepdim=True)
+    if blueprint.order == "bgr":
+        x = x.flip(1)
+    # Broadcasting against three means makes three channels of one; channels-last saves a fifth of the time on CPUs.
+    y = (resize(x, blueprint.size, blueprint.resize) - mean) / std
+    return y.contiguous(memory_format=torch.channels_last)
 
 
 class ImageClassifier(nn.Module):
     """Pixels in [0, 1], (N, 1 or 3, H, W) of any size -> logits (N, K). Implements core.types.Classifier.
 
-    `strict` also refuses pixels outside [0, 1], at the cost of one more pass over them.
+    `strict` also refuses pixels outside [0, 1], at the cost of one more pass over them. `exact` gives the answers of
+    an original that the network only stands in for, as where it computes with integers: answers are the original's,
+    gradients the stand-in's.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, blueprint: Blueprint, backbone: nn.Module, top: nn.Module, *, micro_batch: int = 32, strict: bool = False
+        self,
+        blueprint: Blueprint,
+        backbone: nn.Module,
+        top: nn.Module,
+        *,
+        micro_batch: int = 32,
+        strict: bool = False,
+        exact: Exact | None = None,
     ) -> None:
         super().__init__()
         self.blueprint = blueprint
@@ -59,8 +91,10 @@ class ImageClassifier(nn.Module):
         self.top = top
         self.micro_batch = micro_batch
         self.strict = strict
-        self.register_buffer("mean", torch.tensor(blueprint.mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(blueprint.std).view(-1, 1, 1), persistent=False)
+        self.exact = exact
+        mean, std = normalisation(blueprint)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -80,7 +114,15 @@ class ImageClassifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K). Raises BadInput for another shape, integers, or pixels that are no numbers."""
         self._check(x)
-        return self.answer(self.maps_of(x))
+        return self.corrected(self.answer(self.maps_of(x)), x)
+
+    def corrected(self, logits: Tensor, x: Tensor) -> Tensor:
+        """The logits of pixels x as the original gives them, where the network only stands in for it."""
+        if self.exact is None:
+            return logits
+        with torch.no_grad():
+            told = self.exact(self.prepare(x)).to(logits) / self.temperature
+        return logits + (told - logits).detach()
 
     def features(self, x: Tensor) -> Tensor:
         """(N, F): what the backbone says of pixels x, before the head."""
@@ -106,12 +148,7 @@ class ImageClassifier(nn.Module):
 
     def prepare(self, x: Tensor) -> Tensor:
         """Pixels as the backbone takes them: resized, one or three channels, normalised."""
-        x = x.to(self.mean.dtype)
-        if self.blueprint.channels == 1 and x.shape[1] == 3:
-            x = x.mean(1, keepdim=True)
-        # Broadcasting against three means makes three channels of one; channels-last saves a fifth of the time on CPUs.
-        y = (resize(x, self.blueprint.input_size) - self.mean) / self.std
-        return y.contiguous(memory_format=torch.channels_last)
+        return prepared(x.to(self.mean.dtype), self.blueprint, self.mean, self.std)
 
     def calibrate(self, temperature: float) -> Self:
         """Divide logits by `temperature` from now on. Raises BadInput outside [0.001, 1000]."""
@@ -128,7 +165,7 @@ class ImageClassifier(nn.Module):
 
     def fingerprint(self) -> str:
         """sha256 over weights and blueprint: the same for equal classifiers on any device."""
-        found = hashlib.sha256(canonical_json(self.blueprint).encode())
+        found = hashlib.sha256(canonical_json(self.blueprint.told()).encode())
         for name, tensor in sorted(self.state_dict().items()):
             found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

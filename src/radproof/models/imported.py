@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What comes out of a stranger's model file, before its conventions are known: a graph of plain torch calls."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
 from torch.fx import GraphModule
 
 from radproof.core.types import Head
-
-Exact = Callable[[Tensor], Tensor]
-"""The original's own answers (N, K) to what the graph takes, without gradient."""
+from radproof.models.classifier import Exact
 
 
 @dataclass(frozen=True)

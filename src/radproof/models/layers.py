@@ -41,7 +41,7 @@ def see(model: Classifier, x: Tensor) -> Seen:
         hidden = getattr(model.top, "hidden", None)
         if isinstance(hidden, nn.Module):
             hooks.callback(hidden.register_forward_hook(_keeper("hidden", found)).remove)
-        logits = model.top(pooled) / model.temperature
+        logits = model.corrected(model.top(pooled) / model.temperature, x)
     return Seen(logits, found)
 
 
