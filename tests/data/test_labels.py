@@ -1,0 +1,118 @@
+"""A table of labels: what its columns mean, which row an image finds, and every complaint with its line."""
+
+import pytest
+
+from radproof.data.labels import read_labels
+from radproof.data.manifest import Sample
+from radproof.errors import BadData, UnknownName
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(text, **how):
+        (tmp_path / "labels.csv").write_text(text, encoding="utf-8", newline="")
+        return read_labels(tmp_path / "labels.csv", **how)
+
+    return write
+
+
+def test_one_class_per_image_with_all_that_is_known(table):
+    read = table(
+        "\ufeffImage Index,Finding Labels,Patient ID,Split,View Position,Patient Age,Patient Gender\r\n"
+        "a.png,Mass,Doe^John,Valid,PA,058Y,M\r\n"
+        "b.png,Edema,7,training,AP,,F\r\n"
+    )
+    assert (read.classes, read.head) == (("Edema", "Mass"), "softmax")
+    a, b = read.of("a.png"), read.of("b.png")
+    assert (a.labels, a.fold, a.view, a.age, a.sex, a.line) == (("Mass",), "validation", "PA", 58, "M", 2)
+    assert a.patient.startswith("p-")
+    assert "Doe" not in a.patient
+    assert (b.labels, b.fold, b.age, b.line) == (("Edema",), "train", None, 3)
+
+
+@pytest.mark.parametrize("column", ["path", "FILE", "FileName", "image", "ID", "SOP_Instance_UID", "SOPInstanceUID"])
+@pytest.mark.parametrize("labels", ["label", "Class", "FINDING"])
+def test_columns_by_any_of_their_names(table, column, labels):
+    assert table(f"{labels},{column}\nx,1\ny,2\n").of("2").labels == ("y",)
+
+
+def test_the_first_key_column_counts(table):
+    read = table("id,path,label\n1,a/x.png,A\n2,b/y.png,B\n")
+    assert sorted(read.rows) == ["a/x.png", "b/y.png"]
+
+
+def test_several_labels(table):
+    text = "id,finding\n1,Mass|Edema\n2,Edema; Mass ;Edema\n3,No Finding\n4,\n"
+    read = table(text, multi_label=True)
+    assert (read.classes, read.head) == (("Edema", "Mass"), "sigmoid")
+    assert [read.of(key).labels for key in "1234"] == [("Mass", "Edema"), ("Edema", "Mass"), (), ()]
+    with pytest.raises(BadData, match=r"line 2: .* holds several labels"):
+        table(text)
+
+
+def test_a_column_per_class(table):
+    one = table("id,patient,B,A\n1,p,0,1\n2,p,1.0,0.0\n")
+    assert (one.classes, one.head) == (("A", "B"), "softmax")
+    assert (one.of("1").labels, one.of("2").labels) == (("A",), ("B",))
+    many = table("id,B,A\n1,1,1\n2,0,0\n")
+    assert (many.head, many.of("1").labels, many.of("2").labels) == ("sigmoid", ("A", "B"), ())
+    assert table("id,B,A\n1,0,1\n2,1,0\n", multi_label=True).head == "sigmoid"
+    chosen = table("id,B,A,note\n1,0,1,see\n2,1,0,-1\n", classes=("B", "A"))
+    assert (chosen.classes, chosen.of("1").labels) == (("B", "A"), ("A",))
+
+
+@pytest.mark.parametrize("uncertain", ["-1", "", "-1.0", "2", "nan", "yes"])
+def test_uncertain_labels_are_not_guessed(table, uncertain):
+    with pytest.raises(BadData, match=r"line 3: column 'A' holds .*expected 0 or 1"):
+        table(f"id,A,B\n1,0,1\n2,{uncertain},1\n")
+
+
+def test_classes_in_the_order_given(table):
+    text = "id,label\n1,a\n2,b\n"
+    assert table(text, classes=("b", "a", "c")).classes == ("b", "a", "c")
+    with pytest.raises(UnknownName, match=r"labels.csv, line 3: unknown label 'b'"):
+        table(text, classes=("a", "c"))
+    with pytest.raises(UnknownName, match="no column for the class 'C'"):
+        table("id,A,B\n1,0,1\n", classes=("C", "A"))
+
+
+def test_rows_are_found_by_path_then_by_name(table):
+    read = table("path,label\nsub/one.png,a\nsub/two.png,b\nother/two.png,c\nthree.jpg,d\n1.2.840.5,e\n")
+
+    def label(*keys):
+        found = read.of(*keys)
+        return found and found.labels[0]
+
+    assert [label("sub/two.png"), label("other\\two.png"), label("./sub/one.png")] == ["b", "c", "a"]
+    assert [label("one.png"), label("one"), label("SUB/ONE.dcm"), label("deep/sub/one.png")] == ["a"] * 4
+    assert label("two.png") is None  # two rows fit
+    assert label("elsewhere/one.png") is None  # another folder's image of the same name
+    assert label("any/where/three.png") == "d"  # the row names no folder
+    assert [label("1.2.840.5"), label("1.2.840.6"), label("1.2.840.5.dcm")] == ["e", None, "e"]
+    assert label("nothing.png", "", "three") == "d"
+    assert read.unused(["sub/one.png", "one", "three.jpg", "nothing"]) == 3
+
+
+def test_what_the_table_leaves_blank_stays(table):
+    read = table("id,label,age,sex\n1,a,,\n2,b,30,F\n")
+    sample = Sample("0" * 16, "x.png", "p-1", (), view="PA", age=44, sex="M")
+    kept, told = read.of("1").onto(sample), read.of("2").onto(sample)
+    assert (kept.labels, kept.patient, kept.view, kept.age, kept.sex) == (("a",), "p-1", "PA", 44, "M")
+    assert (told.labels, told.age, told.sex) == (("b",), 30, "F")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name,label\n1,a\n", "no column that names the image"),
+        ("id,patient\n1,a\n", "has no labels"),
+        ("id,label\n1,a\n2,a\n", "at least two classes; labels.csv shows a"),
+        ("id,label\n1,a\n2,\n", "line 3: no label"),
+        ("id,label,fold\n1,a,train\n2,b,3\n", "line 3: unknown fold '3'"),
+        ("id,label,fold\n1,a,train\n2,b,\n", "line 3: no fold, although"),
+        ("id,label\n" + "".join(f"{n},free text {n}\n" for n in range(1001)), "1001 different labels"),
+    ],
+)
+def test_tables_that_cannot_be_used(table, text, says):
+    with pytest.raises(BadData, match=says):
+        table(text)
