@@ -28,6 +28,7 @@ from radproof.assess.result import Certified, GateVerdict, Result, Shortcut
 from radproof.assess.screening import Screened, image_files, screen_files
 from radproof.assess.sections import DataPlan, DetectionPlan, Part
 from radproof.assess.tune import Tuned, read_search, tuned
+from radproof.core.depth import Depth
 from radproof.core.device import resolve
 from radproof.core.files import sha256_file, write_text
 from radproof.core.params import fraction, show_fraction
@@ -37,7 +38,7 @@ from radproof.data.audit import Audit
 from radproof.data.audit import audit as audit_manifest
 from radproof.data.load import grids, load_batch, load_images, partition
 from radproof.data.manifest import NAME, Manifest, Sample
-from radproof.data.storage import quantise, write_png
+from radproof.data.storage import quantise, quantise_step, write_png
 from radproof.defenses import defense
 from radproof.detectors import detector
 from radproof.detectors.save import GuardCard, load_guard, save_guard
@@ -180,10 +181,10 @@ def defend(source: Path, defenses: Sequence[str], out: Path, *, seed: int = 0, p
         cleaned = x
         for part in chosen:
             cleaned = part(cleaned, rng=generator(seed, "defend", number))
-        bits = stored[rows[0]][-1]
-        for sample, image in zip(samples, quantise(cleaned, x, eps=1.0, norm="visible", bits=bits), strict=True):
+        depth = stored[rows[0]][-1]
+        for sample, image in zip(samples, quantise(cleaned, x, eps=1.0, norm="visible", depth=depth), strict=True):
             steps = tuple({"step": "defense", "name": p.recipe.name, "params": p.params} for p in parts.values())
-            made.append(_written(part_way, sample, image.numpy(), bits, steps))
+            made.append(_written(part_way, sample, image.numpy(), depth, steps))
         progress.advance("defend", len(rows))
     replace(manifest, root=part_way, samples=tuple(made)).write(part_way / NAME)
     if out.exists():
@@ -365,9 +366,9 @@ def _empty(out: Path) -> None:
         raise BadInput(f"{out} exists and is not empty; choose another --out")
 
 
-def _written(out: Path, sample: Sample, image: Any, bits: int, steps: tuple[dict[str, Any], ...]) -> Sample:
+def _written(out: Path, sample: Sample, image: Any, depth: Depth, steps: tuple[dict[str, Any], ...]) -> Sample:
     path = out / "images" / f"{sample.id}.png"
-    write_png(path, image, bits)
-    chain = (*sample.chain, *steps, {"step": "quantise", "bits": bits})
+    write_png(path, image, depth)
+    chain = (*sample.chain, *steps, quantise_step(depth))
     relative = str(path.relative_to(out))
     return replace(sample, path=relative, sha256=sha256_file(path), size=path.stat().st_size, chain=chain)

@@ -14,11 +14,13 @@ from radproof.assess.jobs import Job, Role
 from radproof.assess.material import Material
 from radproof.assess.result import Column
 from radproof.assess.workspace import Workspace
+from radproof.core.depth import Depth
 from radproof.core.goals import goal as make_goal
 from radproof.core.records import canonical_json
 from radproof.core.rng import seed_for
 from radproof.core.types import Head
 from radproof.data.manifest import Sample
+from radproof.data.storage import quantise_step
 from radproof.measure.calibration import probabilities
 from radproof.measure.classification import answers
 
@@ -259,19 +261,19 @@ def _rows(a: Answered, material: Material) -> pd.DataFrame:
             "sha256": a.sha256,
             "logits": list(a.logits),
             "chain": [
-                canonical_json(chain(a.job, a.defense, s, material.bits[row], b, material))
+                canonical_json(chain(a.job, a.defense, s, material.depths[row], b, material))
                 for row, s, b in zip(a.rows, samples, a.batch, strict=True)
             ],
         }
     )
 
 
-def chain(job: Job, defense: str, sample: Sample, bits: int, batch: int, material: Material) -> list[dict[str, Any]]:
+def chain(job: Job, defense: str, sample: Sample, depth: Depth, batch: int, material: Material) -> list[dict[str, Any]]:
     """The transformations that made the image which was scored, oldest first."""
     steps = [dict(step) for step in sample.chain]
     if job.kind != "clean":
         steps.append(attack_step(job, sample.id, sample.sha256, batch, material))
-        steps.append({"step": "quantise", "bits": bits})
+        steps.append(quantise_step(depth))
     if defense != "none":
         contender = material.contenders[defense]
         if contender.fingerprint != material.fingerprint:

@@ -92,8 +92,9 @@ class Bench:
 
     def stored(self, made: Tensor, rows: Tensor) -> Tensor:
         """As a file would hold the images."""
-        bits = self.material.bits[self.rows[0]]
-        return to_unit_tensor(quantise(made, self.x[rows], eps=self.eps, norm="linf", bits=bits), bits).to(made.device)
+        depth = self.material.depths[self.rows[0]]
+        ints = quantise(made, self.x[rows], eps=self.eps, norm="linf", depth=depth)
+        return to_unit_tensor(ints, depth).to(made.device)
 
     def noisy(self) -> Tensor:
         """Random signs of the budget's size."""

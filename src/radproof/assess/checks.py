@@ -16,6 +16,7 @@ from radproof.assess.summary import Measurer
 from radproof.assess.workspace import Arrays, Workspace
 from radproof.attacks.objective import Objective
 from radproof.attacks.smallest import smallest_budgets
+from radproof.core.depth import Depth
 from radproof.core.goals import goal as make_goal
 from radproof.core.progress import Progress
 from radproof.core.records import Estimate
@@ -66,7 +67,7 @@ def _noise_key(eps: float) -> str:
 def _noise(material: Material, name: str, batch: int, eps: float) -> Arrays:
     rows, x, rng = _opened(material, name, batch)
     signs = torch.randint(0, 2, x.shape, generator=rng, device=x.device, dtype=torch.int8) * 2 - 1
-    noisy = _as_stored((x + eps * signs).clamp(0, 1), x, eps, material.bits[rows[0]])
+    noisy = _as_stored((x + eps * signs).clamp(0, 1), x, eps, material.depths[rows[0]])
     return {"rows": np.array(rows, np.int64), "logits": _logits(material, noisy)}
 
 
@@ -79,7 +80,7 @@ def _least(material: Material, name: str, batch: int) -> Arrays:
     rows, x, rng = _opened(material, name, batch)
     plan = material.plan.smallest
     assert plan is not None
-    bits = material.bits[rows[0]]
+    depth = material.depths[rows[0]]
     goal = _goal(material, rows)
     try:
         loose, kept, _, read = smallest_budgets(
@@ -89,9 +90,9 @@ def _least(material: Material, name: str, batch: int) -> Arrays:
             most=plan.most,
             steps=plan.steps,
             rounds=plan.rounds,
-            bits=bits,
+            depth=depth,
             rng=rng,
-            store=lambda adversarial, original, eps: _as_stored(adversarial, original, eps, bits),
+            store=lambda adversarial, original, eps: _as_stored(adversarial, original, eps, depth),
         )
     except NoGradient:  # nothing to climb: no budget fools what was right
         loose = kept = torch.where(Objective(material.model, goal).judge(x)[1], 0.0, torch.nan)
@@ -104,9 +105,9 @@ def _least(material: Material, name: str, batch: int) -> Arrays:
     }
 
 
-def _as_stored(adversarial: Tensor, original: Tensor, eps: float, bits: int) -> Tensor:
-    ints = quantise(adversarial, original, eps=eps, norm="linf", bits=bits)
-    return to_unit_tensor(ints, bits).to(original.device)
+def _as_stored(adversarial: Tensor, original: Tensor, eps: float, depth: Depth) -> Tensor:
+    ints = quantise(adversarial, original, eps=eps, norm="linf", depth=depth)
+    return to_unit_tensor(ints, depth).to(original.device)
 
 
 def _goal(material: Material, rows: list[int]) -> Goal:

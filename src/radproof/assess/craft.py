@@ -18,6 +18,7 @@ from radproof.assess.workspace import Arrays
 from radproof.attacks.balls import l2_radius
 from radproof.attacks.learned import Learner
 from radproof.attacks.metered import Metered, Precision
+from radproof.core.depth import Depth
 from radproof.core.files import sha256_file
 from radproof.core.goals import goal as make_goal
 from radproof.core.goals import scope
@@ -173,16 +174,16 @@ def passes_per_call(material: Material, job: Job) -> int:
 def _stored(material: Material, job: Job, rows: list[int], root: Path, crafted: Crafted) -> Made:
     x, meter = crafted.original, crafted.meter
     draws = passes_per_call(material, job)
-    bits = material.bits[rows[0]]
-    ints = _whole(crafted.loose, x, job, bits)
+    depth = material.depths[rows[0]]
+    ints = _whole(crafted.loose, x, job, depth)
     files = [f"{IMAGES}/{job.key}/{material.test.samples[row].id}.png" for row in rows]
     for image, file in zip(ints.cpu().numpy(), files, strict=True):
-        write_png(root / file, image, bits)
+        write_png(root / file, image, depth)
     return Made(
         rows,
         x,
         crafted.loose,
-        _read([root / file for file in files], x, bits),
+        _read([root / file for file in files], x, depth),
         files,
         [sha256_file(root / file) for file in files],
         forwards=meter.forwards * draws if meter else 0.0,
@@ -194,16 +195,16 @@ def _stored(material: Material, job: Job, rows: list[int], root: Path, crafted: 
     )
 
 
-def as_read_back(loose: Tensor, x: Tensor, job: Job, bits: int) -> Tensor:
+def as_read_back(loose: Tensor, x: Tensor, job: Job, depth: Depth) -> Tensor:
     """What a file of this depth would hold of the images, without writing one."""
-    return to_unit_tensor(_whole(loose, x, job, bits), bits).to(x.device)
+    return to_unit_tensor(_whole(loose, x, job, depth), depth).to(x.device)
 
 
-def _whole(loose: Tensor, x: Tensor, job: Job, bits: int) -> Tensor:
+def _whole(loose: Tensor, x: Tensor, job: Job, depth: Depth) -> Tensor:
     """Grey levels within the budget. An L2 budget is given as the L-infinity budget of equal root mean square."""
     norm = norm_of(job)
     eps = l2_radius(job.eps, x.shape[1:]) if norm == "l2" else job.eps
-    return quantise(loose, x, eps=eps, norm=norm, bits=bits)
+    return quantise(loose, x, eps=eps, norm=norm, depth=depth)
 
 
 def norm_of(job: Job) -> Norm:
@@ -213,16 +214,16 @@ def norm_of(job: Job) -> Norm:
     return "linf" if job.kind == "attack" and job.eps else "visible"
 
 
-def _read(files: Sequence[Path], x: Tensor, bits: int) -> Tensor:
+def _read(files: Sequence[Path], x: Tensor, depth: Depth) -> Tensor:
     """What is on disk is what counts; shaped like the originals x."""
-    ints = torch.stack([read_png(file, channels=x.shape[1]) for file in files])
-    return to_unit_tensor(ints, bits).to(x.device)
+    ints = torch.stack([read_png(file, depth, channels=x.shape[1]) for file in files])
+    return to_unit_tensor(ints, depth).to(x.device)
 
 
 def _replayed(material: Material, replay: Replay, job: Job, rows: list[int]) -> Made:
-    x, bits = material.images(rows), material.bits[rows[0]]
+    x, depth = material.images(rows), material.depths[rows[0]]
     found = [replay.of(job, material.test.samples[row]) for row in rows]
-    stored = _read([image.path for image in found], x, bits)
+    stored = _read([image.path for image in found], x, depth)
     if norm_of(job) == "linf" and bool((linf(stored, x) > job.eps + 1e-6).any()):
         raise BadData(f"an image of {job.label} {job.budget} to replay lies outside its budget; the set was changed")
     return Made(rows, x, stored, stored, [str(image.path) for image in found], [image.sha256 for image in found])
@@ -255,8 +256,8 @@ def _scored(material: Material, job: Job, batch: int, made: Made) -> Arrays:
         for name, network in material.targets.items():
             arrays[f"target:{name}"] = predict(network, made.stored).numpy()
     if job.on == "model" and job.kind != "corruption" and material.plan.survival:
-        for handling in handlings(max(material.bits)):
-            handled = handling.apply(made.stored, material.bits[made.rows[0]])
+        for handling in handlings(max(material.depths)):
+            handled = handling.apply(made.stored, material.depths[made.rows[0]])
             arrays[f"treated:{handling.name}"] = predict(material.model, handled).numpy()
     if material.detectors and job.role in ("model", "detector"):
         arrays |= suspicions(material, made.stored)
@@ -286,8 +287,8 @@ def _fitted(material: Material) -> dict[str, Fitted]:
 def _harmless(material: Material, made: Made) -> Arrays:
     """The same of clean images after each harmless change, and how the model answers these."""
     found: Arrays = {}
-    for change in benign(max(material.bits)):
-        x = change.apply(made.stored, material.bits[made.rows[0]])
+    for change in benign(max(material.depths)):
+        x = change.apply(made.stored, material.depths[made.rows[0]])
         found[f"harmless:{change.name}"] = predict(material.model, x).numpy()
         scores = score_all(_fitted(material), x)
         found |= {f"harmless:{change.name}:{name}": one.numpy() for name, one in scores.items()}

@@ -152,7 +152,7 @@ class _Told:
         clean = self.seen.clean
         mean, y = self.measurer.resampler(clean.rows).mean, self.measurer.truth(clean.rows)
         found: list[BenignRow] = []
-        for change in benign(max(self.material.bits)) if clean.harmless else ():
+        for change in benign(max(self.material.depths)) if clean.harmless else ():
             logits = clean.harmless[change.name].astype(np.float64)
             flagged = self.flags(clean.harmless[f"{change.name}:{self.name}"], logits, clean.rows)
             right, _ = rightness(logits, y, self.measurer.head)

@@ -12,6 +12,7 @@ from torch import Tensor
 from radproof.assess.answers import Answered
 from radproof.assess.material import Material
 from radproof.assess.result import Picture
+from radproof.core.depth import EIGHT
 from radproof.core.params import show_fraction
 from radproof.core.rng import generator
 from radproof.data.storage import read_png, to_unit_tensor, write_png
@@ -53,8 +54,9 @@ def _picture(n: int, a: Answered, place: int, clean: Answered, material: Materia
     row = int(a.rows[place])
     model, labels = material.model, material.manifest.labels
     original = material.images([row])
-    ints = read_png(root / a.files[place], channels=original.shape[1])[None]
-    attacked = to_unit_tensor(ints, material.bits[row]).to(material.device)
+    depth = material.depths[row]
+    ints = read_png(root / a.files[place], depth, channels=original.shape[1])[None]
+    attacked = to_unit_tensor(ints, depth).to(material.device)
     truth = material.y[[row]]
     before, after = clean.logits[int(np.flatnonzero(clean.rows == row)[0])], a.logits[place]
     views = {
@@ -77,7 +79,7 @@ def _picture(n: int, a: Answered, place: int, clean: Answered, material: Materia
     files: dict[str, str] = {}
     for kind, image in views.items():
         files[kind] = f"{FOLDER}/{n:02d}-{kind}.png"
-        write_png(root / files[kind], (image[0] * 255).round().int().cpu().numpy(), 8)
+        write_png(root / files[kind], (image[0] * 255).round().int().cpu().numpy(), EIGHT)
     clean_answer, clean_confidence = _said(before, labels)
     attacked_answer, attacked_confidence = _said(after, labels)
     return Picture(

@@ -10,6 +10,7 @@ import torch
 
 from radproof.assess.sections import DetectionPlan
 from radproof.assess.watching import PIECE, changed, enough, one_grid, one_of_each
+from radproof.core.depth import Depth
 from radproof.core.progress import SILENT, Progress
 from radproof.data.load import grids, load_batch
 from radproof.data.manifest import Manifest
@@ -84,13 +85,13 @@ def teach(
     learned = enough(clean.fold("train"), DetectionPlan().images, lesson.seed)
     calibration = take(one_of_each(clean.fold("validation"), lesson.seed), CALIBRATED, seed=lesson.seed)
     one_grid(learned, calibration)
-    bits = grids(calibration.samples[:1], calibration.root)[0][-1]
-    x, changes = load_batch(learned, learned.samples, device), benign(bits)
+    depth = grids(calibration.samples[:1], calibration.root)[0][-1]
+    x, changes = load_batch(learned, learned.samples, device), benign(depth)
     progress.start(STAGE, len(x) + (1 + len(changes)) * len(calibration))
 
     def pieces() -> Iterator[dict[str, Images]]:
         progress.advance(STAGE, len(x))  # the first piece is asked for when all has been learnt
-        yield from _pieces(calibration, changes, bits, device, progress)
+        yield from _pieces(calibration, changes, depth, device, progress)
 
     patients = [sample.patient for sample in calibration.samples]
     return fit_guard(
@@ -99,13 +100,13 @@ def teach(
         x,
         pieces(),
         model_fingerprint=model.fingerprint(),
-        changed={one.name: copies for one, copies in changed(x, changes, bits)},
+        changed={one.name: copies for one, copies in changed(x, changes, depth)},
         outside=Choice(name=OUTSIDE) if any(recipe.name == OUTSIDE for recipe in detector) else None,
         false_positive_rate=lesson.rate,
         by=lesson.by,
         views=[sample.view for sample in calibration.samples] if lesson.by == "view" else None,
         patients=patients if any(patients) else None,
-        bits=bits,
+        depth=depth,
         data_fingerprint=clean.fingerprint(),
         data=source,
         seed=lesson.seed,
@@ -113,10 +114,10 @@ def teach(
 
 
 def _pieces(
-    calibration: Manifest, changes: Sequence[Handling], bits: int, device: torch.device, progress: Progress
+    calibration: Manifest, changes: Sequence[Handling], depth: Depth, device: torch.device, progress: Progress
 ) -> Iterator[dict[str, Images]]:
     """So many images at a time, and what makes each harmless change of them."""
     for start in range(0, len(calibration), PIECE):
         x = load_batch(calibration, calibration.samples[start : start + PIECE], device)
-        yield {CLEAN: x, **{one.name: partial(one.apply, x, bits) for one in changes}}
+        yield {CLEAN: x, **{one.name: partial(one.apply, x, depth) for one in changes}}
         progress.advance(STAGE, (1 + len(changes)) * len(x))

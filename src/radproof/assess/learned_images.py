@@ -16,6 +16,7 @@ from radproof.assess.sections import LearnedPlan
 from radproof.assess.watching import one_of_each
 from radproof.attacks.learned import Learner
 from radproof.attacks.metered import Metered
+from radproof.core.depth import Depth
 from radproof.core.goals import goal as make_goal
 from radproof.core.types import Attack
 from radproof.data.load import grids
@@ -45,27 +46,27 @@ def lessons(material: Material, plan: LearnedPlan) -> dict[str, Lesson]:
     taught, calibration = _halves(material.manifest.fold("validation"))
     seed = material.plan.seed
     some = take(taught, min(plan.images, len(taught)), seed=seed)
-    bits = min(grid[-1] for grid in grids(some.samples, some.root))
-    changes = benign(bits) if material.plan.detection.benign else ()
+    depth = min(grid[-1] for grid in grids(some.samples, some.root))
+    changes = benign(depth) if material.plan.detection.benign else ()
     calibration = take(one_of_each(calibration, seed), _enough(material, changes), seed=seed)
     found = {CLEAN: Lesson(some, _plain)}
     if changes:
-        found[HARMLESS] = Lesson(some, _turns(changes, bits, material.plan.batch))
+        found[HARMLESS] = Lesson(some, _turns(changes, depth, material.plan.batch))
     found[CALIBRATION + CLEAN] = Lesson(calibration, _plain)
     for change in changes:
-        found[CALIBRATION + change.name] = Lesson(calibration, _turns((change,), bits, material.plan.batch))
+        found[CALIBRATION + change.name] = Lesson(calibration, _turns((change,), depth, material.plan.batch))
     for label, part in material.parts.learned.items():
-        found[label] = Lesson(some, _crafted(material, part, plan.eps, bits))
+        found[label] = Lesson(some, _crafted(material, part, plan.eps, depth))
     return found
 
 
-def in_turns(x: Tensor, changes: Sequence[Handling], bits: int, first: int) -> Tensor:
+def in_turns(x: Tensor, changes: Sequence[Handling], depth: Depth, first: int) -> Tensor:
     """Each image after one change, the next image after the next; the first is number `first` of its set."""
     made = x.clone()
     for turn, change in enumerate(changes):
         rows = slice((turn - first) % len(changes), None, len(changes))
         if len(x[rows]):
-            made[rows] = change.apply(x[rows], bits)
+            made[rows] = change.apply(x[rows], depth)
     return made
 
 
@@ -88,11 +89,11 @@ def _plain(x: Tensor, y: Tensor, number: int) -> Tensor:
     return x
 
 
-def _turns(changes: Sequence[Handling], bits: int, batch: int) -> Make:
-    return lambda x, y, number: in_turns(x, changes, bits, number * batch)
+def _turns(changes: Sequence[Handling], depth: Depth, batch: int) -> Make:
+    return lambda x, y, number: in_turns(x, changes, depth, number * batch)
 
 
-def _crafted(material: Material, part: Settled[Attack], eps: float, bits: int) -> Make:
+def _crafted(material: Material, part: Settled[Attack], eps: float, depth: Depth) -> Make:
     job = Job("attack", part.label, part.params, "misclassify", eps, threat=part.recipe.threat)
     if "eps" not in part.params:  # it is bounded by limits of its own
         job = replace(job, eps=0.0)
@@ -101,7 +102,7 @@ def _crafted(material: Material, part: Settled[Attack], eps: float, bits: int) -
         micro_batch = material.model.micro_batch
         while True:
             try:
-                return as_read_back(_attacked(material, job, part, micro_batch, x, y, number), x, job, bits)
+                return as_read_back(_attacked(material, job, part, micro_batch, x, y, number), x, job, depth)
             except (torch.OutOfMemoryError, MemoryError):
                 if micro_batch == 1:
                     raise

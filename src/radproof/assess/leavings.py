@@ -15,6 +15,7 @@ from radproof.assess.result import Result
 from radproof.assess.workspace import Workspace
 from radproof.core.files import atomic, write_text
 from radproof.data.manifest import Manifest, Sample
+from radproof.data.storage import quantise_step
 
 RESULT, ROWS = "result.json", "rows.parquet"
 
@@ -48,7 +49,7 @@ def images_manifest(root: Path, material: Material, found: Sequence[Answered]) -
                     sha256=sha256,
                     size=(root / file).stat().st_size,
                     fold="test",
-                    chain=(*sample.chain, step, {"step": "quantise", "bits": material.bits[int(row)]}),
+                    chain=(*sample.chain, step, quantise_step(material.depths[int(row)])),
                 )
             )
     manifest = Manifest(

@@ -21,6 +21,7 @@ from radproof.assess.severities import spread
 from radproof.assess.watching import Watching, enough, one_grid, teach_detectors
 from radproof.attacks import attack, corruption
 from radproof.attacks.memory import fitting_micro_batch
+from radproof.core.depth import Depth
 from radproof.core.goals import goal as make_goal
 from radproof.core.goals import scope
 from radproof.core.names import nearest
@@ -49,7 +50,7 @@ class Material:
     parts: Parts
     manifest: Manifest  # every fold
     test: Manifest  # the images to assess
-    bits: tuple[int, ...]  # of each test image; one batch has one depth
+    depths: tuple[Depth, ...]  # of each test image; one batch has one depth
     batches: tuple[tuple[int, ...], ...]
     y: Tensor
     device: torch.device
@@ -137,8 +138,8 @@ def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, pr
     manifest = open_manifest(plan.data, root / "data", progress)
     test = _chosen(plan, manifest)
     stored = grids(test.samples, test.root, progress=progress)
-    bits = tuple(grid[-1] for grid in stored)
-    _check_budgets(plan, min(bits))
+    depths = tuple(grid[-1] for grid in stored)
+    _check_budgets(plan, min(depths))
     _check_aware(plan, parts)
     _check_learned(plan, parts)
     y = torch.as_tensor(test.targets()).to(device)
@@ -163,7 +164,7 @@ def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, pr
         parts=parts,
         manifest=manifest,
         test=test,
-        bits=bits,
+        depths=depths,
         batches=partition(stored, plan.batch),
         y=y,
         device=device,
@@ -185,10 +186,10 @@ def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, pr
     return material
 
 
-def _check_budgets(plan: Plan, bits: int) -> None:
+def _check_budgets(plan: Plan, depth: Depth) -> None:
     """Budgets that no stored image can hold are refused before anything is trained."""
     for eps in (*plan.budgets, *((plan.smallest.most,) if plan.smallest else ())):
-        check_budget(eps, bits)
+        check_budget(eps, depth)
 
 
 def _check_aware(plan: Plan, parts: Parts) -> None:

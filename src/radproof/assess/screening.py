@@ -94,8 +94,8 @@ def _read(file: Path, guard: Guard) -> Judged:
 def _check_grid(stored: StoredImage, guard: Guard) -> None:
     """Raises BadInput for another grid than the guard learnt; a depth that its promise covers is no other grid."""
     height, width, channels = stored.pixels.shape
-    own, given = guard.about.grid, Grid(channels=channels, height=height, width=width, bits=stored.bits)
-    covered = f"{stored.bits}-bit" in guard.suspicion.thresholds.covers
+    own, given = guard.about.grid, Grid(channels=channels, height=height, width=width, bits=stored.top.bit_length())
+    covered = f"{stored.depth.bits}-bit" in guard.suspicion.thresholds.covers
     if given != own and not (covered and given.model_copy(update={"bits": own.bits}) == own):
         raise BadInput(
             f"this detector is for {own}, not for {given}; export or import the file as those were, or teach a "

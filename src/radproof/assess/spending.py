@@ -108,7 +108,7 @@ def _run(material: Material, level: Level, batch: int, precision: Precision) -> 
         made = attack(meter, x, goal, rng=batch_generator(material, "spending", *job.identity(), batch))
     except NoGradient:
         made = x
-    stored = as_read_back(made, x, job, material.bits[rows[0]])
+    stored = as_read_back(made, x, job, material.depths[rows[0]])
     return {
         "rows": np.array(rows, np.int64),
         "clean": predict(material.model, x).numpy(),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from radproof.assess.detected import Latency
 from radproof.assess.sections import DetectionPlan
+from radproof.core.depth import Depth
 from radproof.core.progress import Progress
 from radproof.core.types import Classifier, Watch
 from radproof.data.load import grids, load_batch
@@ -62,12 +63,12 @@ def teach_detectors(
 ) -> dict[str, Watching]:
     """Each detector by name. Raises BadData for images of several sizes, BadInput for too few, BadModel."""
     one_grid(train, calibration)
-    bits = min(grid[-1] for grid in grids(calibration.samples, calibration.root))
-    changes = benign(bits) if plan.benign else ()
+    depth = min(grid[-1] for grid in grids(calibration.samples, calibration.root))
+    changes = benign(depth) if plan.benign else ()
     learned_from = enough(train, plan.images, seed)
     calibration = take(one_of_each(calibration, seed), plan.calibration, seed=seed)
     clean = load_batch(learned_from, learned_from.samples, device)
-    pieces = taught_on(model, clean, {h.name: copies for h, copies in changed(clean, changes, bits)})
+    pieces = taught_on(model, clean, {h.name: copies for h, copies in changed(clean, changes, depth)})
     taught = sum(map(len, pieces))
     progress.start("detectors", len(learners) * taught + (1 + len(changes)) * len(calibration))
     fitted: dict[str, Fitted] = {}
@@ -76,7 +77,7 @@ def teach_detectors(
         fitted[name] = restore(learner, model, as_kept(learn(learner, pieces)))
         progress.advance("detectors", taught)
     del pieces, clean
-    scores, groups = _scored(fitted, model, calibration, changes, bits, plan.by, device, progress)
+    scores, groups = _scored(fitted, model, calibration, changes, depth, plan.by, device, progress)
     return {name: _watching(one, scores[name], groups, plan.by, rate) for name, one in fitted.items()}
 
 
@@ -97,11 +98,11 @@ def latency(fitted: Fitted, x: Tensor) -> Latency:
     return Latency(forwards=look.passes, milliseconds=round(1000 * spent, 3), model_milliseconds=round(1000 * alone, 3))
 
 
-def changed(clean: Tensor, changes: Sequence[Handling], bits: int) -> list[tuple[Handling, Tensor]]:
+def changed(clean: Tensor, changes: Sequence[Handling], depth: Depth) -> list[tuple[Handling, Tensor]]:
     """Copies to learn from: all images with noise, which needs a population of its own; the others in turns."""
     turns = [change for change in changes if change.name != NOISE]
     return [
-        (change, change.apply(clean if change.name == NOISE else clean[turns.index(change) :: len(turns)], bits))
+        (change, change.apply(clean if change.name == NOISE else clean[turns.index(change) :: len(turns)], depth))
         for change in changes
     ]
 
@@ -124,11 +125,14 @@ def one_grid(*manifests: Manifest) -> None:
 
     Raises BadData where not.
     """
-    found = {grid for manifest in manifests for grid in grids(manifest.samples, manifest.root)}
+    found = {
+        (*grid[:3], Depth(grid[3].top)) for manifest in manifests for grid in grids(manifest.samples, manifest.root)
+    }
     if len({grid[:3] for grid in found}) == 1 < len(found):
-        depths = " and ".join(str(bits) for bits in sorted({grid[3] for grid in found}))
+        depths = sorted(grid[3] for grid in found)
+        told = " and ".join(map(str, depths)) if len(depths) < 4 else f"{len(depths)} different ones"
         raise BadData(
-            f"detectors need images of one depth, and these are stored in {depths} bits; export them alike, or leave "
+            f"detectors need images of one depth, and these are stored in {told}; export them alike, or leave "
             "out the detectors: the grain of the one is not the grain of the other"
         )
     if len(found) > 1:
@@ -154,7 +158,7 @@ def _scored(
     model: Classifier,
     calibration: Manifest,
     changes: Sequence[Handling],
-    bits: int,
+    depth: Depth,
     by: str,
     device: torch.device,
     progress: Progress,
@@ -166,7 +170,7 @@ def _scored(
         clean = load_batch(calibration, samples, device)
         for change in (None, *changes):
             name = change.name if change else CLEAN
-            x = change.apply(clean, bits) if change else clean
+            x = change.apply(clean, depth) if change else clean
             for detector, scores in score_all(fitted, x).items():
                 found[detector].setdefault(name, []).append(scores)
             if by:

@@ -17,6 +17,7 @@ from radproof.attacks.balls import Linf
 from radproof.attacks.objective import Objective
 from radproof.attacks.rules import Momentum
 from radproof.attacks.whitebox.pgd import OVERSHOOT
+from radproof.core.depth import Depth
 from radproof.core.types import Classifier, Goal
 from radproof.errors import BadPlan
 
@@ -33,19 +34,19 @@ def smallest_budgets(
     most: float,
     steps: int,
     rounds: int,
-    bits: int,
+    depth: Depth,
     rng: Generator,
     store: Store | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Smallest L-infinity budgets (N,) in float, then as stored with `bits` bits; the adversarials of both.
+    """Smallest L-infinity budgets (N,) in float, then as stored at a depth; the adversarials of both.
 
     Budgets are float64 (float32 on mps) in [0, 1] pixel units: 0 for images that reach the goal untouched, NaN for
     those that PGD does not fool at `most`; these come back unchanged, as do all that no stored budget fools. Budgets
-    are upper bounds: a better attack might need less. Stored ones are whole grey levels E / (2**bits - 1), judged on
+    are upper bounds: a better attack might need less. Stored ones are whole grey levels E / top, judged on
     what `store` gives back; without `store` all are NaN. Whether an image fools is asked of the model as it is: Metered
     answers in float32. Raises BadPlan for parameters out of range.
     """
-    _check(most, steps, rounds, bits)
+    _check(most, steps, rounds, depth)
     search = _Search(model, goal, steps, rounds, rng)
     x = x.detach()
     budget = torch.full((len(x),), torch.nan, dtype=_widest(x.device), device=x.device)
@@ -61,7 +62,7 @@ def smallest_budgets(
     rows = (budget > 0).nonzero().flatten()
     if store is not None and len(rows):
         delta = adversarial[rows] - x[rows]
-        stored[rows], read[rows] = search.as_stored(rows, x[rows], delta, budget[rows], most, 2**bits - 1, store)
+        stored[rows], read[rows] = search.as_stored(rows, x[rows], delta, budget[rows], most, depth.top, store)
     return budget, stored, adversarial, read
 
 
@@ -183,12 +184,10 @@ def _used(delta: Tensor, allowed: Tensor) -> Tensor:
     return torch.minimum(delta.abs().amax(dim=(1, 2, 3)).to(allowed), allowed)
 
 
-def _check(most: float, steps: int, rounds: int, bits: int) -> None:
+def _check(most: float, steps: int, rounds: int, depth: Depth) -> None:
     if not 0 < most <= 1:
         raise BadPlan(f"most is {most!r}, expected a budget above 0 and at most 1, such as 16/255")
     if steps < 1 or rounds < 1:
         raise BadPlan(f"steps and rounds are {steps} and {rounds}, expected at least 1 of each")
-    if not 1 <= bits <= 16:
-        raise BadPlan(f"bits is {bits}, expected the stored depth, from 1 to 16")
-    if math.floor(most * (2**bits - 1) + 1e-6) < 1:
-        raise BadPlan(f"most is {most:g}, less than one grey level of {bits}-bit images; raise it")
+    if depth.levels(most) < 1:
+        raise BadPlan(f"most is {most:g}, less than one of {depth.top + 1} grey levels; raise it")

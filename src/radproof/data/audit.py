@@ -19,7 +19,8 @@ from radproof.core.files import sha256_file
 from radproof.core.progress import SILENT, Progress
 from radproof.data.augmented import is_augmented, originals
 from radproof.data.findings import Audit, Twins, Unreadable
-from radproof.data.images import StoredImage, read_image
+from radproof.data.images import StoredImage
+from radproof.data.load import read_pixels
 from radproof.data.manifest import FOLDS, Manifest, Sample
 from radproof.data.pool import each
 from radproof.data.twins import SIDE, find_twins, thumbnail
@@ -63,7 +64,7 @@ class _Look:
 def _look(sample: Sample, root: Path) -> _Look:
     path = root / sample.path
     try:
-        stored = read_image(path)
+        stored = read_pixels(sample, root)
     except BadImage as error:
         return _Look("", "", False, np.zeros((SIDE, SIDE), np.float32), str(error))
     constant = bool((stored.pixels == stored.pixels[:1, :1]).all())
@@ -71,7 +72,7 @@ def _look(sample: Sample, root: Path) -> _Look:
 
 
 def _pixel_hash(stored: StoredImage) -> str:
-    about = f"{stored.pixels.shape} {stored.bits} ".encode()
+    about = f"{stored.pixels.shape} {stored.top} ".encode()
     return sha256(about + stored.pixels.tobytes()).hexdigest()
 
 

@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image files are hostile until proven otherwise: everything enters here, checked by its header before it is decoded.
 
-Pixels keep their stored grid (8 or 16 bit), because budgets live on it. A colour file whose channels agree is a
+Pixels keep their stored grid, because budgets live on it. A colour file whose channels agree is a
 radiograph saved carelessly and becomes one channel: no medical threat differs between R, G and B.
 Messages name no file; callers add the sample's id.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from radproof.core.depth import EIGHT, SIXTEEN, Depth
 from radproof.errors import BadImage, BadInput
 
-Bits = Literal[8, 16]
 Stored = NDArray[np.uint8 | np.uint16]
 FORMATS = ("PNG", "JPEG", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -32,12 +31,12 @@ class StoredImage:
     """Pixels exactly as the file holds them: (H, W, C), C is 1 or 3."""
 
     pixels: Stored
-    bits: Bits
+    depth: Depth
 
     @property
     def top(self) -> int:
-        """The largest value that the depth can hold."""
-        return 2**self.bits - 1
+        """The grey level shown as white."""
+        return self.depth.top
 
 
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> StoredImage:
@@ -69,7 +68,7 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> StoredImage:
 
 
 def to_unit(stored: StoredImage) -> NDArray[np.float32]:
-    """(C, H, W) in [0, 1]: value / (2^bits - 1), the same floats as `storage.to_unit_tensor` gives."""
+    """(C, H, W) in [0, 1]: value / top, the same floats as `storage.to_unit_tensor` gives."""
     planes = np.ascontiguousarray(stored.pixels.transpose(2, 0, 1), dtype=np.float32)
     return planes / np.float32(stored.top)
 
@@ -77,18 +76,18 @@ def to_unit(stored: StoredImage) -> NDArray[np.float32]:
 def window(stored: StoredImage, low: float, high: float) -> StoredImage:
     """Spread the grey levels low..high over the whole depth and clip the rest, as a viewing station does.
 
-    Raises BadInput unless 0 <= low < high <= 2^bits - 1.
+    Nothing is held any more: the pixels are no longer the file's. Raises BadInput unless 0 <= low < high <= top.
     """
     if not 0 <= low < high <= stored.top:
         raise BadInput(
             f"a window of grey levels must satisfy 0 <= low < high <= {stored.top}; got {low:g} and {high:g}"
         )
     spread = (stored.pixels.astype(np.float64) - low) / (high - low)
-    return _quantised(spread * stored.top, stored.bits)
+    return _quantised(spread * stored.top, stored.top)
 
 
 def resize(stored: StoredImage, longer_side: int) -> StoredImage:
-    """Antialiased Lanczos resampling to a longer side of so many pixels; proportions and depth are kept."""
+    """Antialiased Lanczos resampling to a longer side of so many pixels; proportions and top stay, nothing is held."""
     if longer_side < 1:
         raise BadInput(f"the longer side must be at least 1 pixel; got {longer_side}")
     height, width, _ = stored.pixels.shape
@@ -101,7 +100,7 @@ def resize(stored: StoredImage, longer_side: int) -> StoredImage:
         np.asarray(Image.fromarray(plane).resize(shape, Image.Resampling.LANCZOS))
         for plane in stored.pixels.transpose(2, 0, 1).astype(np.float32)
     ]
-    return _quantised(np.stack(planes, 2), stored.bits)
+    return _quantised(np.stack(planes, 2), stored.top)
 
 
 def _check_header(opened: Image.Image, max_pixels: int) -> None:
@@ -146,7 +145,7 @@ def _stored(image: Image.Image) -> StoredImage:
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise BadImage("grey levels outside 0..65535 are not supported; save it as a 16-bit grey PNG")
-        return StoredImage(values.astype(np.uint16)[:, :, None], 16)
+        return StoredImage(values.astype(np.uint16)[:, :, None], SIXTEEN)
     if image.mode in _BLENDED or "transparency" in image.info:
         image = _on_black(image)
     elif image.mode in _CONVERTED:
@@ -154,7 +153,7 @@ def _stored(image: Image.Image) -> StoredImage:
     elif image.mode == "1":
         image = image.convert("L")
     pixels = np.array(image, dtype=np.uint8)
-    return StoredImage(_one_channel(pixels.reshape(*pixels.shape[:2], -1)), 8)
+    return StoredImage(_one_channel(pixels.reshape(*pixels.shape[:2], -1)), EIGHT)
 
 
 def _on_black(image: Image.Image) -> Image.Image:
@@ -168,6 +167,7 @@ def _one_channel(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels[:, :, :1] if same else pixels
 
 
-def _quantised(values: NDArray[np.floating], bits: Bits) -> StoredImage:
-    whole = np.clip(np.rint(values), 0, 2**bits - 1)
-    return StoredImage(whole.astype(np.uint8 if bits == 8 else np.uint16), bits)
+def _quantised(values: NDArray[np.floating], top: int) -> StoredImage:
+    depth = Depth(top)
+    whole = np.clip(np.rint(values), 0, top)
+    return StoredImage(whole.astype(np.uint8 if depth.bits == 8 else np.uint16), depth)

@@ -14,6 +14,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as T
 
+from radproof.core.depth import Depth
 from radproof.core.progress import SILENT, Progress
 from radproof.core.records import digest
 from radproof.core.rng import numpy_generator
@@ -79,4 +80,4 @@ def _changed(stored: StoredImage, uniform: Callable[[float, float], float]) -> S
     )
     brighter = (moved * (1 + uniform(-BRIGHTNESS, BRIGHTNESS))).clamp(0, 1)
     pixels = (brighter * stored.top).round().numpy().transpose(1, 2, 0).astype(stored.pixels.dtype)
-    return replace(stored, pixels=np.ascontiguousarray(pixels))
+    return StoredImage(np.ascontiguousarray(pixels), Depth(stored.top))

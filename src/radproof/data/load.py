@@ -2,7 +2,7 @@
 """From a manifest to tensors, on the stored grid, in batches of one image size each."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from radproof.core.depth import EIGHT, SIXTEEN, Depth
 from radproof.core.files import sha256_file
 from radproof.core.progress import SILENT, Progress
 from radproof.data.images import StoredImage, read_image, resize, to_unit
@@ -20,25 +21,38 @@ from radproof.data.pool import each
 from radproof.data.storage import write_png
 from radproof.errors import BadImage, BadPlan
 
-Grid = tuple[int, int, int, int]
-"""Height, width, channels, bits: what the images of one batch share."""
+Grid = tuple[int, int, int, Depth]
+"""Height, width, channels, depth: what the images of one batch share."""
 
 
 @dataclass(frozen=True)
 class LoadedImages:
-    """Float32 images (C, H, W) in [0, 1] and the bits of the files they came from."""
+    """Float32 images (C, H, W) in [0, 1] and the grids that they are stored on."""
 
     images: tuple[Tensor, ...]
-    bits: tuple[int, ...]
+    depths: tuple[Depth, ...]
 
 
 def read_sample(sample: Sample, root: Path, *, size: int | None = None) -> StoredImage:
     """One sample's pixels, with the longer side resampled to `size`. Raises BadImage naming the sample by its id."""
     try:
-        stored = read_image(root / sample.path)
+        stored = read_pixels(sample, root)
     except BadImage as error:
         raise BadImage(f"image {sample.id}: {error}") from None
     return stored if size is None else resize(stored, size)
+
+
+def read_pixels(sample: Sample, root: Path) -> StoredImage:
+    """One sample's pixels on the grid that it tells. Raises BadImage, without its id, where the file has another."""
+    stored = read_image(root / sample.path)
+    top = sample.top or stored.top
+    if top > stored.top:
+        raise BadImage(f"the file holds {stored.depth.bits} bits, too few for the levels 0..{top} that it should have")
+    if int(stored.pixels.max()) > top:
+        raise BadImage(
+            f"the file holds the grey level {stored.pixels.max()}, and its levels should end at {top}; import it again"
+        )
+    return replace(stored, depth=Depth(top, sample.held))
 
 
 def load_image(sample: Sample, root: Path, *, size: int | None = None) -> Tensor:
@@ -51,12 +65,12 @@ def load_images(
 ) -> LoadedImages:
     """All the samples in memory, in their order; grey stays one channel. Raises BadImage naming a sample by its id."""
 
-    def one(sample: Sample) -> tuple[Tensor, int]:
+    def one(sample: Sample) -> tuple[Tensor, Depth]:
         stored = read_sample(sample, root, size=size)
-        return torch.from_numpy(to_unit(stored)), stored.bits
+        return torch.from_numpy(to_unit(stored)), stored.depth
 
     loaded = each(one, samples, stage="read images", progress=progress)
-    return LoadedImages(tuple(image for image, _ in loaded), tuple(bits for _, bits in loaded))
+    return LoadedImages(tuple(image for image, _ in loaded), tuple(depth for _, depth in loaded))
 
 
 def grids(samples: Sequence[Sample], root: Path, *, progress: Progress = SILENT) -> list[Grid]:
@@ -65,19 +79,19 @@ def grids(samples: Sequence[Sample], root: Path, *, progress: Progress = SILENT)
     def one(sample: Sample) -> Grid:
         stored = read_sample(sample, root)
         height, width, channels = stored.pixels.shape
-        return height, width, channels, stored.bits
+        return height, width, channels, stored.depth
 
     return each(one, samples, stage="read images", progress=progress)
 
 
-def partition(shapes: Sequence[tuple[int, ...]], batch: int) -> tuple[tuple[int, ...], ...]:
+def partition(shapes: Sequence[tuple[Hashable, ...]], batch: int) -> tuple[tuple[int, ...], ...]:
     """Indices in batches of at most `batch`, one shape per batch, stable: shapes by first appearance, then by index.
 
     The partition is part of a plan: each batch draws from its own generator.
     """
     if batch < 1:
         raise BadPlan(f"a batch needs at least 1 image; got {batch}")
-    rows: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+    rows: defaultdict[tuple[Hashable, ...], list[int]] = defaultdict(list)
     for index, shape in enumerate(shapes):
         rows[shape].append(index)
     return tuple(tuple(same[start : start + batch]) for same in rows.values() for start in range(0, len(same), batch))
@@ -99,7 +113,7 @@ def import_images(
 
     def one(sample: Sample) -> Sample:
         try:
-            stored = read_image(manifest.root / sample.path)
+            stored = read_pixels(sample, manifest.root)
         except BadImage as error:
             raise BadImage(f"{sample.path}: {error}") from None
         steps: list[dict[str, Any]] = []
@@ -119,11 +133,13 @@ def import_images(
 
 
 def store(sample: Sample, stored: StoredImage, out: Path) -> Sample:
-    """Write the pixels to images/<id>.png below `out`; the sample with its new path, hash and size."""
+    """Write the pixels to images/<id>.png below `out`; the sample with its new path, hash, size and grid."""
     path = f"images/{sample.id}.png"
     file = out / path
-    write_png(file, np.ascontiguousarray(stored.pixels.transpose(2, 0, 1)), stored.bits)
-    return replace(sample, path=path, sha256=sha256_file(file), size=file.stat().st_size)
+    write_png(file, np.ascontiguousarray(stored.pixels.transpose(2, 0, 1)), stored.depth)
+    whole = stored.top in (EIGHT.top, SIXTEEN.top)
+    grid: dict[str, Any] = {"top": 0 if whole else stored.top, "held": stored.depth.held}
+    return replace(sample, path=path, sha256=sha256_file(file), size=file.stat().st_size, **grid)
 
 
 def load_batch(manifest: Manifest, samples: Sequence[Sample], device: torch.device) -> Tensor:

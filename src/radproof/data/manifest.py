@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from radproof.core.depth import SIXTEEN
 from radproof.core.files import atomic
 from radproof.core.records import canonical_json, digest
 from radproof.core.types import Head
@@ -41,6 +42,8 @@ class Sample:
     sha256: str = ""  # of the file
     size: int = 0  # of the file, in bytes
     chain: tuple[Mapping[str, Any], ...] = ()  # the transformations that made the image, oldest first
+    top: int = 0  # grey level shown as white; 0: the largest that the file's bits can hold
+    held: bool = False  # black and white pixels lie outside the window and must stay as they are
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,8 @@ class Manifest:
         return {label: found[label] for label in self.labels}
 
     def fingerprint(self) -> str:
-        """sha256 over labels, head and every sample's content hash, labels and fold: what a model card records."""
-        rows = sorted([s.sha256, *s.labels, s.fold] for s in self.samples)
+        """sha256 over labels, head and every sample's content, labels and fold: what a model card records."""
+        rows = sorted([s.sha256, *s.labels, s.fold, *_told_grid(s)] for s in self.samples)
         return digest({"labels": self.labels, "head": self.head, "rows": rows})
 
     def write(self, path: Path) -> Path:
@@ -133,7 +136,14 @@ class Manifest:
 def _sample(row: dict[str, Any]) -> Sample:
     fields = dict(row)
     fields["labels"], fields["chain"] = tuple(row["labels"]), tuple(json.loads(row["chain"]))
+    if not 0 <= row.get("top", 0) <= SIXTEEN.top:
+        raise ValueError("top")
     return Sample(**fields)
+
+
+def _told_grid(sample: Sample) -> tuple[str, ...]:
+    """Nothing where grey levels fill the file's range, as in manifests of before."""
+    return (f"top {sample.top}", f"held {sample.held}") if sample.top or sample.held else ()
 
 
 _SCHEMA = pa.schema(
@@ -149,5 +159,7 @@ _SCHEMA = pa.schema(
         ("sha256", pa.string()),
         ("size", pa.int64()),
         ("chain", pa.string()),
+        ("top", pa.int32()),
+        ("held", pa.bool_()),
     ]
 )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from radproof.core.depth import EIGHT, SIXTEEN
 from radproof.core.progress import SILENT, Progress
 from radproof.data.chest import Chest, shot
 from radproof.data.images import StoredImage
@@ -25,6 +26,7 @@ def materialise_phantoms(
     Equal arguments give equal bytes. Raises BadInput for a count, size or depth out of range.
     """
     progress.start("draw phantoms", count)
+    depth = EIGHT if bits == 8 else SIXTEEN
     samples: list[Sample] = []
     for index, phantom in enumerate(phantoms(count, size=size, seed=seed, bits=bits)):
         sample = Sample(
@@ -37,7 +39,7 @@ def materialise_phantoms(
             sex=phantom.sex,
             chain=(_draw_step(index, phantom, size, seed, bits),),
         )
-        samples.append(store(sample, StoredImage(phantom.image[:, :, None], bits), out))
+        samples.append(store(sample, StoredImage(phantom.image[:, :, None], depth), out))
         progress.advance("draw phantoms")
     source = {"kind": "phantom", "count": count, "size": size, "seed": seed, "bits": bits}
     made = Manifest(out, LABELS, tuple(samples), "softmax", source)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from radproof.core.depth import EIGHT, Depth
 from radproof.core.rng import generator
 from radproof.defenses.jpeg import Jpeg
 
@@ -25,15 +26,15 @@ NOISE = 1 / 255  # standard deviation: one grey level of 8 bits
 
 @dataclass(frozen=True)
 class Handling:
-    """One thing that happens to images (N, C, H, W) in [0, 1], stored in so many bits; each by itself."""
+    """One thing that happens to images (N, C, H, W) in [0, 1], stored on some grid; each by itself."""
 
     name: str
     title: str
-    apply: Callable[[Tensor, int], Tensor]  # rounded to the levels that it is stored in afterwards
+    apply: Callable[[Tensor, Depth], Tensor]  # rounded to the levels that it is stored in afterwards
 
 
-def handlings(bits: int) -> tuple[Handling, ...]:
-    """What images of at most `bits` bits are put through."""
+def handlings(depth: Depth) -> tuple[Handling, ...]:
+    """What images of at most this depth are put through."""
     always = (
         Handling("jpeg-90", "JPEG, quality 90", lambda x, _: _jpeg(x, 90)),
         Handling("jpeg-75", "JPEG, quality 75", lambda x, _: _jpeg(x, 75)),
@@ -41,55 +42,56 @@ def handlings(bits: int) -> tuple[Handling, ...]:
         Handling("rewindow", "window narrowed by 5 % at either end", rewindow),
         Handling("resize", "resized to 75 % and back", resized),
     )
-    return always if bits <= 8 else (*always, Handling("8-bit", "exported with 8 bits", lambda x, _: _rounded(x, 8)))
+    if depth.top <= EIGHT.top:
+        return always
+    return (*always, Handling("8-bit", "exported with 8 bits", lambda x, _: _rounded(x, EIGHT)))
 
 
-def benign(bits: int) -> tuple[Handling, ...]:
+def benign(depth: Depth) -> tuple[Handling, ...]:
     """What must not raise an alarm: all handlings, another exposure, and the noise of one grey level."""
     return (
-        *handlings(bits),
+        *handlings(depth),
         Handling("exposure", f"brighter, gamma {GAMMA:g}", exposure),
         Handling("noise", "Gaussian noise of one grey level of 8 bits", noise),
     )
 
 
-def jpeg2000(x: Tensor, bits: int, ratio: float) -> Tensor:
+def jpeg2000(x: Tensor, depth: Depth, ratio: float) -> Tensor:
     """Through the JPEG 2000 codec (OpenJPEG) with the irreversible wavelet, at 1/ratio of the raw bytes."""
     if not len(x):
         return x
-    depth = 8 if bits <= 8 or x.shape[1] == 3 else 16
-    top = 2**depth - 1
+    top = min(depth.top, EIGHT.top) if x.shape[1] == 3 else depth.top
     levels = (x.detach() * top).round().clamp(0, top).permute(0, 2, 3, 1).cpu().numpy()
-    stored = levels.astype(np.uint8 if depth == 8 else np.uint16)
+    stored = levels.astype(np.uint8 if top <= EIGHT.top else np.uint16)
     read = [torch.from_numpy(_codec(image, ratio).astype(np.float32)) for image in stored]
-    return (torch.stack(read).permute(0, 3, 1, 2) / top).contiguous().to(x)
+    return (torch.stack(read).permute(0, 3, 1, 2) / top).clamp(max=1).contiguous().to(x)
 
 
-def rewindow(x: Tensor, bits: int) -> Tensor:
+def rewindow(x: Tensor, depth: Depth) -> Tensor:
     """The window narrowed, as a viewer does: what lies outside becomes black or white."""
-    return _rounded(((x - WINDOW) / (1 - 2 * WINDOW)).clamp(0, 1), bits)
+    return _rounded(((x - WINDOW) / (1 - 2 * WINDOW)).clamp(0, 1), depth)
 
 
-def resized(x: Tensor, bits: int) -> Tensor:
+def resized(x: Tensor, depth: Depth) -> Tensor:
     """Smaller and back to its size, as for a web viewer or a slide."""
     height, width = x.shape[2:]
     small = F.interpolate(
         x, size=(max(1, round(SHRINK * height)), max(1, round(SHRINK * width))), mode="bilinear", antialias=True
     )
-    return _rounded(F.interpolate(small, size=(height, width), mode="bilinear").clamp(0, 1), bits)
+    return _rounded(F.interpolate(small, size=(height, width), mode="bilinear").clamp(0, 1), depth)
 
 
-def exposure(x: Tensor, bits: int) -> Tensor:
+def exposure(x: Tensor, depth: Depth) -> Tensor:
     """Another exposure: the grey scale bent, black and white staying."""
-    return _rounded(x.clamp(0, 1) ** GAMMA, bits)
+    return _rounded(x.clamp(0, 1) ** GAMMA, depth)
 
 
-def noise(x: Tensor, bits: int) -> Tensor:
+def noise(x: Tensor, depth: Depth) -> Tensor:
     """A grainier image, grey grain. It is drawn from the image's own levels, so it repeats and knows no neighbours."""
     if not len(x):
         return x
     grain = torch.stack([_grain(image) for image in x])[:, None]
-    return _rounded((x + NOISE * grain).clamp(0, 1), bits)
+    return _rounded((x + NOISE * grain).clamp(0, 1), depth)
 
 
 def _grain(image: Tensor) -> Tensor:
@@ -102,9 +104,8 @@ def _jpeg(x: Tensor, quality: int) -> Tensor:
     return Jpeg(quality)(x, rng=torch.Generator())
 
 
-def _rounded(x: Tensor, bits: int) -> Tensor:
-    top = 2**bits - 1
-    return (x * top).round() / top
+def _rounded(x: Tensor, depth: Depth) -> Tensor:
+    return (x * depth.top).round() / depth.top
 
 
 def _codec(image: NDArray[np.uint8 | np.uint16], ratio: float) -> NDArray[np.uint8 | np.uint16]:

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from radproof.core.depth import EIGHT, Depth
 from radproof.core.records import Record
 from radproof.core.types import Classifier
 from radproof.defenses.checks import require_images
@@ -36,7 +37,7 @@ Source = Literal["", "training", "other"]
 
 
 class Grid(Record):
-    """What an image's grain depends on: channels, size, and the bits that it was stored in."""
+    """What an image's grain depends on: channels, size, and the bits that its grey levels need."""
 
     channels: int = Field(ge=1, le=3)
     height: int = Field(ge=1)
@@ -115,7 +116,7 @@ def fit_guard(
     by: By = "",
     views: Sequence[str] | None = None,
     patients: Sequence[str] | None = None,
-    bits: int = 8,
+    depth: Depth = EIGHT,
     data_fingerprint: str = "",
     data: Source = "",
     seed: int = 0,
@@ -129,7 +130,7 @@ def fit_guard(
     and for tables that do not go together, UnknownName for a detector that is not there.
     """
     pieces = taught_on(model, clean, changed)
-    grid = Grid(channels=clean.shape[1], height=clean.shape[2], width=clean.shape[3], bits=bits)
+    grid = Grid(channels=clean.shape[1], height=clean.shape[2], width=clean.shape[3], bits=depth.top.bit_length())
     chosen = [_settled(one) for one in (choice, outside) if one]
     fitted = [learn(detector[one.name].make(one.params), pieces) for one in chosen]
     del pieces  # they hold every image

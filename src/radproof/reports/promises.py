@@ -3,13 +3,13 @@
 
 import re
 
+from radproof.core.depth import SIXTEEN
 from radproof.detectors.benign import benign
 from radproof.detectors.calibrate import Threshold, Thresholds
 from radproof.detectors.guard import About, Guard, Source
 from radproof.detectors.save import GuardCard, SentryCard
 from radproof.reports.words import count, plain
 
-DEEPEST = 16  # bits: every change has a title there
 NOTHING = "nothing is promised"
 AIMS = ("an attack", "outside the model's data")
 ORIGINS: dict[Source, str] = {
@@ -92,7 +92,7 @@ def covered(thresholds: Thresholds) -> str:
 
 def changes(thresholds: Thresholds) -> str:
     """The harmless changes that the promise is also made for, in words."""
-    titles = {one.name: one.title for one in benign(DEEPEST)}
+    titles = {one.name: one.title for one in benign(SIXTEEN)}  # every change has a title there
     return "; ".join(titles.get(name, name) for name in thresholds.covers[1:])
 
 
