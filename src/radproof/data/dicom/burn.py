@@ -50,7 +50,7 @@ def burn(stored: NDArray[np.int32], dark: int, bright: int) -> tuple[NDArray[np.
 def _drawn(height: int, width: int) -> tuple[Box, NDArray[np.bool_]]:
     """The box and its letters (box height, box width)."""
     for text, share in _TRIES:
-        letters = _letters(text, round(width * share))
+        letters = _letters(text, width * share, height * 0.4)
         if letters is None:
             continue
         rows, columns = letters.shape
@@ -63,12 +63,12 @@ def _drawn(height: int, width: int) -> tuple[Box, NDArray[np.bool_]]:
     )
 
 
-def _letters(text: str, width: int) -> NDArray[np.bool_] | None:
-    """The text as a mask of about this width with an edge around it; None where letters would be too small."""
+def _letters(text: str, width: float, height: float) -> NDArray[np.bool_] | None:
+    """The text as a mask within about this size, an edge around it; None where letters would be too small."""
     canvas = ImageDraw.Draw(Image.new("L", (1, 1)))
     size = 100.0
-    left, _, right, _ = canvas.multiline_textbbox((0, 0), text, font=ImageFont.load_default(size))
-    size *= width / (right - left) * 0.94
+    left, top, right, bottom = canvas.multiline_textbbox((0, 0), text, font=ImageFont.load_default(size))
+    size *= min(width / (right - left), height / (bottom - top)) * 0.94
     if size < _SMALLEST:
         return None
     font = ImageFont.load_default(size)
