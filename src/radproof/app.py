@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from radproof.assess import run as assessment
+from radproof.assess import sheltered
 from radproof.assess.baselines import shortcuts
 from radproof.assess.compare import Comparison
 from radproof.assess.compare import compare as compare_runs
@@ -36,6 +36,8 @@ from radproof.core.progress import SILENT, Progress
 from radproof.core.rng import generator
 from radproof.data.audit import Audit
 from radproof.data.audit import audit as audit_manifest
+from radproof.data.foreign import READERS
+from radproof.data.kinds import kind_of
 from radproof.data.load import grids, load_batch, load_images, partition
 from radproof.data.manifest import NAME, Manifest, Sample
 from radproof.data.storage import quantise, quantise_step, write_png
@@ -64,20 +66,12 @@ BATCH = 16
 CERTIFICATES = "certificates.json"
 
 
-def kind_of(path: Path) -> str:
-    """Which reader a path is for: a manifest, the NIH release, or a folder per class."""
-    if not path.exists():
-        raise BadData(f"there is no {path}; give a manifest, the NIH release's folder, or a folder with one per class")
-    if path.is_file() or (path / NAME).is_file():
-        return "manifest"
-    return "nih" if any(path.glob("Data_Entry_2017*.csv")) else "folder"
-
-
 def open_path(path: Path, *, cache: Path | None = None, progress: Progress = SILENT, **how: Any) -> Manifest:
     """Open any data set by its path; `how` are keys of a plan's data section. `cache` is needed to resize."""
-    data = checked(DataPlan, {"kind": kind_of(path), "path": str(path), **how}, "data")
-    if data.size is not None and cache is None:
-        raise BadInput("resizing writes images; give a folder for them")
+    kind = kind_of(path, labelled=bool(how.get("labels")))
+    data = checked(DataPlan, {"kind": kind, "path": str(path), **how}, "data")
+    if cache is None and (data.size is not None or kind in READERS):
+        raise BadInput(f"{path} has to be decoded or resized first; do so with `radproof data import --out FOLDER`")
     return open_manifest(data, cache or path, progress)
 
 
@@ -99,7 +93,7 @@ def assess(
     if pdf:
         require_pdf()
     require_runs(plan.gate)
-    result = assessment.assess(plan, out, overwrite=overwrite, replay=replay, progress=progress)
+    result = sheltered.assess(plan, out, overwrite=overwrite, replay=replay, progress=progress)
     if plan.gate:
         result = result.model_copy(update={"gates": judge(Finished(out, result), plan.gate)})
         write_text(out / RESULT, result.model_dump_json(indent=1))
@@ -152,12 +146,12 @@ def attack(plan: Plan, out: Path, *, overwrite: bool = False, progress: Progress
     """Only make the plan's adversarial images: PNG files and a manifest in `out`/images."""
     unscored = {"defenses": (), "hardened": {}, "detectors": (), "smallest": None, "spending": None, "survival": False}
     bare = plan.model_copy(update={**unscored, "detection": DetectionPlan()})
-    return assessment.craft_only(bare, out, overwrite=overwrite, progress=progress)
+    return sheltered.craft_only(bare, out, overwrite=overwrite, progress=progress)
 
 
 def certify(plan: Plan, out: Path, *, overwrite: bool = False, progress: Progress = SILENT) -> Certified:
     """Do the plan's certify section alone; the certificates are left in `out`/certificates.json."""
-    found = assessment.certify_only(plan, out, overwrite=overwrite, progress=progress)
+    found = sheltered.certify_only(plan, out, overwrite=overwrite, progress=progress)
     if found is None:
         raise BadInput("the plan certifies nothing; give it a section certify:")
     write_text(out / CERTIFICATES, found.model_dump_json(indent=1))

@@ -51,12 +51,12 @@ def _checks(material: Material, space: Workspace) -> Iterator[tuple[str, Sequenc
         yield _noise_key(eps), everything, noise_of(eps)
     for name in subjects(material):
         yield probe_key(name), probe_batches(material), probe_of(name)
-    if plan.smallest:
+    if plan.searched:
         yield "smallest", _smallest_batches(material), lambda batch: _least(material, "smallest", batch)
 
 
 def _smallest_batches(material: Material) -> range:
-    wanted = material.plan.smallest
+    wanted = material.plan.searched
     return material.first_batches(wanted.images if wanted else None)
 
 
@@ -78,7 +78,7 @@ def _opened(material: Material, name: str, batch: int) -> tuple[list[int], Tenso
 
 def _least(material: Material, name: str, batch: int) -> Arrays:
     rows, x, rng = _opened(material, name, batch)
-    plan = material.plan.smallest
+    plan = material.plan.searched
     assert plan is not None
     depth = material.depths[rows[0]]
     goal = _goal(material, rows)
@@ -137,7 +137,7 @@ def _accuracy(material: Material, space: Workspace, measurer: Measurer, name: st
 
 def smallest(material: Material, space: Workspace, measurer: Measurer) -> Smallest | None:
     """The distribution of smallest budgets over images that were right before."""
-    plan = material.plan.smallest
+    plan = material.plan.searched
     if plan is None:
         return None
     stored = [space.load("smallest", batch) for batch in _smallest_batches(material)]
@@ -158,7 +158,7 @@ def smallest(material: Material, space: Workspace, measurer: Measurer) -> Smalle
 
 def at_smallest(material: Material, space: Workspace) -> Arrays | None:
     """Per image searched: its row, smallest stored budget (NaN: none), and each detector's score at that budget."""
-    if material.plan.smallest is None or not material.detectors:
+    if material.plan.searched is None or not material.detectors:
         return None
     stored = [space.load("smallest", batch) for batch in _smallest_batches(material)]
     return {name: np.concatenate([a[name] for a in stored]) for name in stored[0]}

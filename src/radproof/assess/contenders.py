@@ -13,6 +13,7 @@ from radproof.core.types import Backward, Classifier, Defense
 from radproof.defenses.compose import Composed
 from radproof.defenses.defended import Defended
 from radproof.defenses.denoiser import Denoiser
+from radproof.models.predict import Predictor
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class Contender:
     architecture: str
     defense: Defense | None = None
     steps: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def climbable(self) -> bool:
+        """Whether the network has a gradient; one that only answers has none."""
+        return not isinstance(self.network, Predictor)
 
     @property
     def ways(self) -> tuple[Backward, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from radproof.assess.doubts_attack import attack_doubts
 from radproof.assess.doubts_detection import detection_doubts
+from radproof.assess.doubts_origin import origin_doubts
 from radproof.assess.doubts_probes import probe_doubts
 from radproof.assess.evidence import FEW_PATIENTS, Evidence, clean_cell, show
 from radproof.assess.result import Cell
@@ -29,6 +30,7 @@ def doubts(evidence: Evidence) -> tuple[Doubt, ...]:
         doubt
         for check in (
             _preflight,
+            origin_doubts,
             _leakage,
             _chosen,
             _shortcut,

@@ -17,6 +17,7 @@ from radproof.core.params import show_fraction
 from radproof.core.rng import generator
 from radproof.data.storage import read_png, to_unit_tensor, write_png
 from radproof.measure.calibration import probabilities
+from radproof.models.classifier import ImageClassifier
 from radproof.models.explain import grad_cam
 
 FOLDER = "gallery"
@@ -63,9 +64,10 @@ def _picture(n: int, a: Answered, place: int, clean: Answered, material: Materia
         "original": original,
         "attacked": attacked,
         "difference": _difference(attacked, original, a.job.eps),
-        "cam_before": _overlay(original, grad_cam(model, original, truth)),
-        "cam_after": _overlay(attacked, grad_cam(model, attacked, torch.as_tensor([after.argmax()]))),
     }
+    if isinstance(model, ImageClassifier):  # one that only answers shows no feature maps
+        views["cam_before"] = _overlay(original, grad_cam(model, original, truth))
+        views["cam_after"] = _overlay(attacked, grad_cam(model, attacked, torch.as_tensor([after.argmax()])))
     answer: str | None = None
     confidence: float | None = None
     name = next((label for label, c in material.contenders.items() if c.defense and c.network is model), None)

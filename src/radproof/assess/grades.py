@@ -105,6 +105,7 @@ CHECKS: dict[str, Literal["always", "attacked", "defended", "detectors"]] = {
     "leakage-not-verifiable": "always",
     "shortcut": "always",
     "few-images": "always",
+    "black-box": "always",
     "dead-gradients": "always",
     "loss-does-not-rise": "attacked",
     "loss-saturates": "attacked",
@@ -125,6 +126,7 @@ CHECKS: dict[str, Literal["always", "attacked", "defended", "detectors"]] = {
 """Every kind of serious doubt, and where its check has something to look at."""
 
 CAPS: dict[str, Grade] = {
+    "black-box": "C",
     "leakage-not-verifiable": "C",
     "few-images": "C",
     "no-threshold": "C",

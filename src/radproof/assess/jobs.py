@@ -86,6 +86,8 @@ def _attacks(plan: Plan, parts: Parts) -> Iterator[Job]:
         role: Role = "model" if on == "model" else "surrogate"
         for goal in plan.goals:
             for label, part in parts.attacks.items():
+                if on == "model" and plan.model.only_answers and uses_gradients(part):
+                    continue  # made on surrogates alone
                 for eps in budgets(plan, part):
                     yield _job(label, part, goal, eps, on, role)
 
@@ -95,7 +97,10 @@ def _adaptive(plan: Plan, parts: Parts, contenders: Mapping[str, Contender]) -> 
         for goal in plan.goals:
             for label, part in parts.adaptive.items():
                 # An attack that asks only for answers needs no backward pass through the defence.
-                ways: tuple[Backward, ...] = contender.ways if uses_gradients(part) else ("none",)
+                climbs = uses_gradients(part)
+                if climbs and not contender.climbable:
+                    continue
+                ways: tuple[Backward, ...] = contender.ways if climbs else ("none",)
                 for way in ways:
                     for eps in budgets(plan, part):
                         yield _job(label, part, goal, eps, name, "defense", way)

@@ -12,7 +12,7 @@ from radproof.assess import taught
 from radproof.assess.aids import Aids, check_builds, gather
 from radproof.assess.contenders import Contender, Front, in_front
 from radproof.assess.jobs import Parts
-from radproof.assess.networks import Opener, Surrogate
+from radproof.assess.networks import Network, Opener, Surrogate
 from radproof.assess.parts import settle_all
 from radproof.assess.plan import Plan
 from radproof.assess.replay import Replay
@@ -36,7 +36,8 @@ from radproof.data.subsets import take
 from radproof.defenses import defense
 from radproof.detectors import detector
 from radproof.detectors.feature_space import FeatureSpace
-from radproof.errors import BadPlan
+from radproof.errors import BadData, BadPlan
+from radproof.models.black_box import BlackBox
 from radproof.models.card import ModelCard
 from radproof.models.classifier import ImageClassifier
 from radproof.training.denoiser_images import make_attack
@@ -54,7 +55,7 @@ class Material:
     batches: tuple[tuple[int, ...], ...]
     y: Tensor
     device: torch.device
-    model: ImageClassifier
+    model: Network
     card: ModelCard
     fingerprint: str  # of the model
     aids: Aids
@@ -64,6 +65,7 @@ class Material:
     features: FeatureSpace | None = None  # of clean images, for an attack that stays among them
     training: dict[str, object] | None = None
     learned: dict[str, Attack] = field(default_factory=dict[str, Attack])  # job key -> what was learnt once
+    untaught: str = ""  # why no detector could be taught, where none had to be
     replay: Replay | None = None  # images made earlier, to score instead of attacking
 
     @property
@@ -128,6 +130,9 @@ def open_manifest(data: DataPlan, cache: Path, progress: Progress) -> Manifest:
         balance=data.balance,
         inflate=data.inflate,
         patients=None if data.patients is None else Path(data.patients),
+        labels=None if data.labels is None else Path(data.labels),
+        label_tag=data.label_tag,
+        voi=data.voi,
         cache=cache,
         progress=progress,
     )
@@ -188,7 +193,7 @@ def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, pr
 
 def _check_budgets(plan: Plan, depth: Depth) -> None:
     """Budgets that no stored image can hold are refused before anything is trained."""
-    for eps in (*plan.budgets, *((plan.smallest.most,) if plan.smallest else ())):
+    for eps in (*plan.budgets, *((plan.searched.most,) if plan.searched else ())):
         check_budget(eps, depth)
 
 
@@ -232,7 +237,14 @@ def fit_detectors(material: Material, work: Path, progress: Progress) -> None:
     if not parts.detectors:
         return
     train, calibration = _to_learn_from(material)
-    one_grid(train, material.test)
+    try:
+        one_grid(train, calibration, material.test)
+    except BadData as error:
+        if plan.detection.required:
+            raise
+        material.untaught = str(error)
+        progress.note(f"no detector was taught: {error}")
+        return
     learners = {label: part.make() for label, part in parts.detectors.items()}
     material.detectors = taught.read(work / taught.NAME, learners, material.model) or teach_detectors(
         learners,
@@ -290,8 +302,11 @@ def _fit_into_memory(material: Material) -> None:
     wanted = material.plan.micro_batch
     fitted: set[int] = set()  # several contenders may share a network
     for network in (material.model, *material.targets.values(), *(c.network for c in material.contenders.values())):
-        if isinstance(network, ImageClassifier) and id(network) not in fitted:
-            network.micro_batch = fitting_micro_batch(network, x) if wanted == "auto" else wanted
+        if isinstance(network, ImageClassifier | BlackBox) and id(network) not in fitted:
+            if wanted != "auto":
+                network.micro_batch = wanted
+            elif isinstance(network, ImageClassifier):
+                network.micro_batch = fitting_micro_batch(network, x)
             fitted.add(id(network))
 
 

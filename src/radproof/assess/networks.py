@@ -10,6 +10,7 @@ from torch import Tensor
 
 from radproof.assess.baselines import card_shortcuts
 from radproof.assess.sections import HardenedPlan, ModelPlan, SurrogatePlan, in_order
+from radproof.core.files import sha256_file
 from radproof.core.progress import Progress
 from radproof.core.records import digest
 from radproof.core.types import Classifier
@@ -18,12 +19,18 @@ from radproof.data.manifest import Manifest
 from radproof.defenses.denoiser import Denoiser
 from radproof.errors import BadModel
 from radproof.models.average import Averaged
-from radproof.models.card import ModelCard, load_model
+from radproof.models.assembly import answering, service_card
+from radproof.models.black_box import BlackBox, endpoint
+from radproof.models.card import ModelCard, read_card_file
 from radproof.models.classifier import ImageClassifier
+from radproof.models.opening import Told, is_own, open_model
 from radproof.training.denoiser import train_denoiser
 from radproof.training.denoiser_recipe import DenoiserRecipe
 from radproof.training.loop import train
 from radproof.training.recipe import TrainingRecipe
+
+
+Network = ImageClassifier | BlackBox
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class Surrogate:
 class Opened:
     """A single network with its card, and what its training was like where this run trained it."""
 
-    network: ImageClassifier
+    network: Network
     card: ModelCard
     training: dict[str, object] | None = None
 
@@ -55,8 +62,14 @@ class Opener:
     _folds: dict[str, tuple[list[Tensor], Tensor]] = field(default_factory=dict[str, tuple[list[Tensor], Tensor]])
 
     def model(self, wanted: ModelPlan) -> Opened:
-        """The network to assess."""
-        return self._single(wanted.path, wanted.train, self.root / "model")
+        """The network to assess; a stranger's is first tried with other conventions than those assumed."""
+        if wanted.only_answers:
+            return self._answering(wanted)
+        told = self._told(wanted.card, wanted.architecture)
+        opened = self._single(wanted.path, wanted.train, self.root / "model", told=told)
+        if wanted.path and not is_own(Path(wanted.path)):
+            self._insist_on_conventions(opened)
+        return opened
 
     def surrogates(self, plans: Mapping[str, SurrogatePlan]) -> dict[str, Surrogate]:
         """Every surrogate; ensembles last, as they are made of the others."""
@@ -111,12 +124,13 @@ class Opener:
         *,
         start: ImageClassifier | None = None,
         teacher: Classifier | None = None,
+        told: Told | None = None,
     ) -> Opened:
         """Loaded, or trained into `folder`."""
         if path:
-            model, card = load_model(Path(path), self.device)
-            _check_classes(card, self.manifest)
-            return Opened(model, card)
+            model, card = open_model(Path(path), self.device, told or self._told())
+            _check_head(card, self.manifest)
+            return Opened(answering(model, self.manifest.labels), card)
         assert recipe is not None
         trained = train(
             recipe,
@@ -133,6 +147,32 @@ class Opener:
         )
         history = [epoch.model_dump(mode="json") for epoch in trained.history]
         return Opened(trained.model, trained.card, {"history": history})
+
+    def _told(self, card: str | None = None, architecture: str | None = None) -> Told:
+        return Told(Path(card) if card else None, architecture, self.manifest.labels, self.manifest.head)
+
+    def _insist_on_conventions(self, opened: Opened) -> None:
+        from radproof.assess.conventions import insist
+
+        assert isinstance(opened.network, ImageClassifier)
+        insist(opened.network, opened.card, self.manifest)
+
+    def _answering(self, wanted: ModelPlan) -> Opened:
+        """A network that is only asked: a service, or a file."""
+        labels, head = self.manifest.labels, self.manifest.head
+        card = read_card_file(Path(wanted.card)) if wanted.card else service_card(labels, head)
+        _check_head(card, self.manifest)
+        if card.labels != labels:
+            raise BadModel(f"the card's classes are {', '.join(card.labels)}, the data's {', '.join(labels)}")
+        if wanted.endpoint is not None:
+            told = wanted.endpoint
+            ask, gives, identity = endpoint(told.url, told.protocol), told.gives, told.url
+        else:
+            from radproof.models.importers.onnx import read_onnx_black_box
+
+            assert wanted.path is not None
+            ask, gives, identity = read_onnx_black_box(Path(wanted.path)), "logits", sha256_file(Path(wanted.path))
+        return Opened(BlackBox(ask, card.blueprint, gives=gives, identity=identity), card)
 
     def _fold(self, name: str) -> tuple[list[Tensor], Tensor]:
         if name not in self._folds:
@@ -166,9 +206,9 @@ def _single_network(found: Mapping[str, Surrogate], name: str | None) -> ImageCl
     return network
 
 
-def _check_classes(card: ModelCard, manifest: Manifest) -> None:
-    if tuple(card.labels) != tuple(manifest.labels) or card.head != manifest.head:
+def _check_head(card: ModelCard, manifest: Manifest) -> None:
+    if card.head != manifest.head:
         raise BadModel(
             f"the model answers {', '.join(card.labels)} ({card.head}), the data are labelled "
-            f"{', '.join(manifest.labels)} ({manifest.head}); choose the same classes in the same order"
+            f"{', '.join(manifest.labels)} ({manifest.head}); say multi_label where there are findings side by side"
         )

@@ -13,6 +13,7 @@ from radproof.assess.sections import (
     CertifyPlan,
     DataPlan,
     DetectionPlan,
+    EndpointPlan,
     HardenedPlan,
     HardenedSpec,
     LearnedPlan,
@@ -125,6 +126,11 @@ class Plan(Record):
         return self
 
     @property
+    def searched(self) -> SmallestPlan | None:
+        """The search for smallest budgets, which climbs gradients: none for a model that only answers."""
+        return None if self.model.only_answers else self.smallest
+
+    @property
     def digest(self) -> str:
         """sha256 of the canonical JSON."""
         return digest(self)
@@ -191,10 +197,14 @@ def _anchored(plan: Plan, base: Path) -> Plan:
             "detection": _anchored_detection(plan.detection, anchored),
             "gate": tuple(anchor_gate(sentence, base) for sentence in plan.gate),
             "data": plan.data.model_copy(
-                update={"path": absolute(plan.data.path), "patients": absolute(plan.data.patients)}
+                update={key: absolute(getattr(plan.data, key)) for key in ("path", "patients", "labels")}
             ),
             "model": plan.model.model_copy(
-                update={"path": absolute(plan.model.path), "train": recipe(plan.model.train)}
+                update={
+                    "path": absolute(plan.model.path),
+                    "card": absolute(plan.model.card),
+                    "train": recipe(plan.model.train),
+                }
             ),
             "surrogates": {
                 name: other.model_copy(update={"path": absolute(other.path), "train": recipe(other.train)})
@@ -233,6 +243,7 @@ def _explain(error: ValidationError, record: type[Record], what: str) -> str:
             "certify": CertifyPlan,
             "detection": DetectionPlan,
             "learned": LearnedPlan,
+            "endpoint": EndpointPlan,
         }
         owner = record
         for part in first["loc"][:-1]:

@@ -26,8 +26,9 @@ LEAST, MOST = 24, 48  # images probed of each contender: a third of the test fol
 
 
 def subjects(material: Material) -> dict[str, Contender]:
-    """What is probed: the bare model, called none, and every contender."""
-    return {"none": Contender(material.model, material.fingerprint, material.card.architecture), **material.contenders}
+    """What is probed: the bare model, called none, and every contender; not those that only answer."""
+    bare = Contender(material.model, material.fingerprint, material.card.architecture)
+    return {name: one for name, one in {"none": bare, **material.contenders}.items() if one.climbable}
 
 
 def probe_batches(material: Material) -> list[int]:

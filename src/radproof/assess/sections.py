@@ -31,9 +31,12 @@ PartSpec = Annotated[Part, BeforeValidator(named)]
 class DataPlan(Record):
     """Where images come from and how they are chosen."""
 
-    kind: Literal["nih", "folder", "phantom", "manifest"]
+    kind: Literal["nih", "folder", "phantom", "manifest", "labelled", "dicom", "nifti", "medmnist", "webdataset"]
     path: str | None = None  # relative to the plan's own folder; none for phantoms
     patients: str | None = None  # a folder's table of patients: CSV with path, patient and perhaps view, age, sex
+    labels: str | None = None  # CSV that says what each image shows, and perhaps whose it is, its fold, view, age, sex
+    label_tag: str | None = None  # the DICOM attribute that says it instead, by its keyword
+    voi: Literal["file", "full", "minmax"] | tuple[float, float] = "file"  # a DICOM's window; or centre and width
     classes: tuple[str, ...] | None = None
     multi_label: bool = False
     split: Literal["patient", "release", "image"] = "patient"
@@ -49,17 +52,40 @@ class DataPlan(Record):
     images: Annotated[int, Field(ge=1)] | None = None  # of them, images to assess; None takes all
 
 
+class EndpointPlan(Record):
+    """A service that answers images: attacked as a black box."""
+
+    url: Annotated[str, Field(pattern=r"^https?://", max_length=2000)]
+    protocol: Literal["v1", "v2"] = "v2"  # of KServe: TensorFlow Serving's, or the Open Inference Protocol
+    gives: Literal["probabilities", "logits", "labels"] = "probabilities"
+
+
 class ModelPlan(Record):
-    """A saved model, or the recipe to train one on the plan's own training patients."""
+    """A model's folder or file, the recipe to train one on the plan's own training patients, or a service."""
 
     path: str | None = None
     train: TrainingRecipe | None = None
+    endpoint: EndpointPlan | None = None
+    card: str | None = None  # of a file or a service: what it takes and answers
+    architecture: str | None = None  # of a file that holds weights alone: a timm network, or torchvision:NAME
+    black_box: bool = False  # only ask an ONNX file's network, as where it cannot be converted
 
     @model_validator(mode="after")
     def _one(self) -> "ModelPlan":
-        if (self.path is None) == (self.train is None):
-            raise ValueError("give either path: (a model's folder) or train: (a recipe), one of the two")
+        if sum(way is not None for way in (self.path, self.train, self.endpoint)) != 1:
+            raise ValueError(
+                "give one of path: (a model's folder or file), train: (a recipe), endpoint: (a service that answers)"
+            )
+        if self.path is None and (self.architecture or self.black_box):
+            raise ValueError("architecture: and black_box: go with path: (a file)")
+        if self.train is not None and self.card:
+            raise ValueError("card: goes with path: or endpoint:; a model that is trained writes its own")
         return self
+
+    @property
+    def only_answers(self) -> bool:
+        """Whether nothing climbs its gradients."""
+        return self.endpoint is not None or self.black_box
 
 
 class SurrogatePlan(Record):
@@ -207,6 +233,7 @@ class DetectionPlan(Record):
     against: tuple[str, ...] | None = None  # the detectors that aware attacks are made against; None: all
     aware_images: Annotated[int, Field(ge=1)] | None = None  # of the test images; None takes all
     learned: LearnedPlan | None = None
+    required: bool = True  # else detectors are left out, and it is said, where these images cannot teach them
 
     @model_validator(mode="after")
     def _one_threshold(self) -> "DetectionPlan":
@@ -214,4 +241,6 @@ class DetectionPlan(Record):
             raise ValueError(
                 f"aware attacks are made against one threshold for all; leave out by: {self.by}, or aware:"
             )
+        if self.aware and not self.required:
+            raise ValueError("attacks that are aware of detectors need them; leave out required: false, or aware:")
         return self

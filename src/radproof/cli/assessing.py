@@ -15,8 +15,21 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stder
 AsJson = Annotated[bool, typer.Option("--json", help="Data as JSON on stdout.")]
 Overwrite = Annotated[bool, typer.Option(help="Throw away what the folder holds of another plan.")]
 Pdf = Annotated[bool, typer.Option(help="Also write report.pdf (needs the extra radproof[pdf]).")]
-Model = Annotated[Path | None, typer.Option(help="A model's folder: weights.safetensors and card.yaml.")]
-Data = Annotated[str | None, typer.Option(help="NIH release, folder per class, manifest, or the word phantom.")]
+Model = Annotated[
+    Path | None, typer.Option(help="A model's folder, or a .onnx, .pt2, .keras, .h5, .pt or .safetensors file.")
+]
+Card = Annotated[Path | None, typer.Option(help="A model file's card, where none lies beside it.")]
+Architecture = Annotated[
+    str | None, typer.Option(help="Network of a file of weights alone: a timm name, or torchvision:NAME.")
+]
+BlackBox = Annotated[bool, typer.Option("--black-box", help="Only ask an ONNX file's network.")]
+Endpoint = Annotated[str | None, typer.Option(help="Address of a service that answers, in place of a model.")]
+Protocol = Annotated[str | None, typer.Option(help="What the service speaks: v2 (default) | v1, of KServe.")]
+Data = Annotated[
+    str | None,
+    typer.Option(help="NIH release, folder per class, manifest, DICOM, NIfTI, .npz, .tar, or the word phantom."),
+]
+Labels = Annotated[Path | None, typer.Option(help="Table (CSV) of what each image of --data shows.")]
 Attacks = Annotated[str | None, typer.Option(help="Attacks, with commas: sia,stm,pgn,usmm.")]
 Budgets = Annotated[str | None, typer.Option("--eps", help="Budgets, with commas: 1/255,4/255.")]
 Goals = Annotated[str | None, typer.Option(help="misclassify, missed-finding, false-alarm, target:CLASS.")]
@@ -45,6 +58,12 @@ def assess(
     plan: Annotated[Path | None, typer.Argument(help="A plan in YAML; or leave it out and use the options.")] = None,
     model: Model = None,
     data: Data = None,
+    labels: Labels = None,
+    card: Card = None,
+    architecture: Architecture = None,
+    black_box: BlackBox = False,
+    endpoint: Endpoint = None,
+    protocol: Protocol = None,
     attacks: Attacks = None,
     eps: Budgets = None,
     defenses: Annotated[str | None, typer.Option(help="Defences, with commas: jpeg_tvm.")] = None,
@@ -74,15 +93,19 @@ def assess(
         options = {
             "model": model, "data": data, "attacks": attacks, "eps": eps, "defenses": defenses, "detectors": detectors,
             "goals": goals, "preset": preset, "images": images, "size": size, "seed": seed, "device": device,
+            "labels": labels, "card": card, "architecture": architecture, "black-box": black_box or None,
+            "endpoint": endpoint, "protocol": protocol,
         }  # fmt: skip
         given = [f"--{name}" for name, value in options.items() if value is not None]
         if given:
             raise BadInput(f"give either a plan or {', '.join(given)}, not both; put them into the plan")
         chosen = read_plan(plan)
     else:
+        network = _network(model, card, architecture, black_box, endpoint, protocol)
         chosen = make_plan(
-            _options(model, data, attacks, eps, goals, preset, images, size, seed, device)
-            | {"defenses": _split(defenses or "jpeg_tvm"), "detectors": _split(detectors or "drift")},
+            _options(network, data, labels, attacks, eps, goals, preset, images, size, seed, device)
+            | {"defenses": _split(defenses or "jpeg_tvm")}
+            | _detectors(detectors, network),
             base=Path.cwd(),
         )
     folder = out or Path("runs") / chosen.name
@@ -102,6 +125,9 @@ def assess(
 def attack(
     model: Model = None,
     data: Data = None,
+    labels: Labels = None,
+    card: Card = None,
+    architecture: Architecture = None,
     attacks: Attacks = None,
     eps: Budgets = None,
     goals: Goals = None,
@@ -119,7 +145,10 @@ def attack(
     from radproof import app
     from radproof.assess.plan import make_plan
 
-    plan = make_plan(_options(model, data, attacks, eps, goals, preset, images, size, seed, device), base=Path.cwd())
+    network = _network(model, card, architecture)
+    plan = make_plan(
+        _options(network, data, labels, attacks, eps, goals, preset, images, size, seed, device), base=Path.cwd()
+    )
     with Bars(quiet=quiet) as bars:
         made = app.attack(plan, out, overwrite=overwrite, progress=bars)
     _done(f"{len(made)} images in {out / 'images'}", {"images": len(made), "manifest": str(out / "images")}, as_json)
@@ -217,9 +246,39 @@ def parts(
     print_table("Parameters", found["parameters"] or [{"name": "none"}])
 
 
-def _options(
+def _network(
     model: Path | None,
+    card: Path | None,
+    architecture: str | None,
+    black_box: bool = False,
+    endpoint: str | None = None,
+    protocol: str | None = None,
+) -> dict[str, Any]:
+    """A plan's section model."""
+    if (model is None) == (endpoint is None):
+        raise BadInput("give a plan (radproof assess PLAN.yaml), or --data PATH and one of --model and --endpoint")
+    told: dict[str, Any] = {"card": str(card) if card else None, "architecture": architecture, "black_box": black_box}
+    if endpoint is not None:
+        return told | {"endpoint": {"url": endpoint, "protocol": protocol or "v2"}}
+    return told | {"path": str(model)}
+
+
+def _detectors(named: str | None, network: dict[str, Any]) -> dict[str, Any]:
+    """Those named; else the usual one, left out where it cannot be taught."""
+    if named is not None:
+        return {"detectors": _split(named)}
+    usual = "consistency" if _only_answers(network) else "drift"
+    return {"detectors": [usual], "detection": {"required": False}}
+
+
+def _only_answers(network: dict[str, Any]) -> bool:
+    return bool(network["black_box"] or network.get("endpoint"))
+
+
+def _options(
+    network: dict[str, Any],
     data: str | None,
+    labels: Path | None,
     attacks: str | None,
     eps: str | None,
     goals: str | None,
@@ -231,19 +290,20 @@ def _options(
 ) -> dict[str, Any]:
     from radproof import app
 
-    if model is None or data is None:
+    if data is None:
         raise BadInput("give a plan (radproof assess PLAN.yaml), or --model FOLDER and --data PATH")
-    kind = "phantom" if data == "phantom" else app.kind_of(Path(data))
+    kind = "phantom" if data == "phantom" else app.kind_of(Path(data), labelled=labels is not None)
     source: dict[str, Any] = {"kind": kind, "images": images, "size": size, "seed": seed or 0}
     source |= {"count": max(300, 5 * (images or 60)), "size": size or 64} if kind == "phantom" else {"path": data}
+    usual = "square,hopskipjump" if _only_answers(network) else "fgsm,pgd,sia,stm,pgn,usmm"
     return {
         "name": "assessment",
         "seed": seed or 0,
         "device": device or "auto",
         "preset": preset or "quick",
-        "data": source,
-        "model": {"path": str(model)},
-        "attacks": _split(attacks or "fgsm,pgd,sia,stm,pgn,usmm"),
+        "data": source | ({"labels": str(labels)} if labels else {}),
+        "model": network,
+        "attacks": _split(attacks or usual),
         "budgets": _split(eps or "1/255,4/255"),
         "goals": _split(goals or "misclassify"),
     }

@@ -4,15 +4,17 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from radproof.core.names import nearest
 from radproof.core.progress import SILENT, Progress
 from radproof.core.records import digest
 from radproof.data.folder import read_folder
+from radproof.data.foreign import READERS, import_foreign
 from radproof.data.inflated import inflate as inflated_by
+from radproof.data.labelled import read_labelled
 from radproof.data.load import import_images
-from radproof.data.manifest import NAME, Manifest
+from radproof.data.manifest import FOLDS, NAME, Manifest
 from radproof.data.nih import read_nih
 from radproof.data.phantoms_on_disk import materialise_phantoms
 from radproof.data.splits import Way
@@ -21,7 +23,8 @@ from radproof.data.subsets import Aspect
 from radproof.data.subsets import balance as balanced
 from radproof.errors import BadData, BadPlan, UnknownName
 
-Kind = Literal["nih", "folder", "phantom", "manifest"]
+Kind = Literal["nih", "folder", "phantom", "manifest", "labelled", "dicom", "nifti", "medmnist", "webdataset"]
+Voi = str | tuple[float, float]
 PHANTOMS, PHANTOM_SIZE = 600, 256
 
 
@@ -39,6 +42,9 @@ def open_data(
     seed: int = 0,
     balance: Sequence[Aspect] = (),
     patients: Path | None = None,
+    labels: Path | None = None,
+    label_tag: str | None = None,
+    voi: Voi = "file",
     cache: Path,
     progress: Progress = SILENT,
 ) -> Manifest:
@@ -47,13 +53,18 @@ def open_data(
     `size` is the longer side after import (None keeps the stored grid) and `window` the grey levels, as shares of the
     range, that become black and white; phantoms and resampled sets are written below `cache` once and found there
     again. `inflate` fills every class up with changed copies before the split. A manifest that was split already keeps
-    its folds. `count` and, unless given, `size` concern phantoms; `patients` is the table of a folder. Raises BadData,
-    BadPlan or UnknownName.
+    its folds. `count` and, unless given, `size` concern phantoms; `patients` is the table of a folder, `labels` of images
+    that lie in no folders of classes, `label_tag` and `voi` concern DICOM. Raises BadData, BadPlan or UnknownName.
     """
     if kind == "phantom":
         manifest = _phantoms(cache, count or PHANTOMS, size or PHANTOM_SIZE, seed, progress)
+    elif kind in READERS:
+        _check_told(kind, label_tag, voi)
+        how = _how(kind, labels, label_tag, voi, classes, multi_label)
+        manifest = import_foreign(kind, _given(kind, path), cache, how, progress=progress)
     else:
-        manifest = _read(kind, path, classes, multi_label, patients, progress)
+        _check_told(kind, label_tag, voi)
+        manifest = _read(kind, path, classes, multi_label, patients, labels, progress)
     if kind in ("phantom", "manifest"):
         if multi_label and manifest.head != "sigmoid":
             raise BadPlan(f"multi_label needs several findings per image; {manifest.describe()} has one class each")
@@ -73,19 +84,48 @@ def _read(
     classes: Sequence[str] | None,
     multi_label: bool,
     patients: Path | None,
+    labels: Path | None,
     progress: Progress,
 ) -> Manifest:
-    if path is None:
-        raise BadPlan(f"data of kind {kind!r} needs a path; only phantoms need none")
+    path = _given(kind, path)
+    if kind == "labelled":
+        if labels is None:
+            raise BadPlan("a folder of images without folders of classes needs a table: labels: FILE.csv")
+        return read_labelled(path, labels, classes=classes, multi_label=multi_label, progress=progress)
+    if labels is not None:
+        raise BadPlan(f"data of kind {kind} say themselves what they show; leave labels out")
     if kind == "nih":
         return read_nih(path, classes=classes, multi_label=multi_label, progress=progress)
     if kind == "manifest":
         return Manifest.read(path)
     if kind != "folder":
-        raise UnknownName(f"no kind of data named {kind!r}{nearest(kind, ('nih', 'folder', 'phantom', 'manifest'))}")
+        raise UnknownName(f"no kind of data named {kind!r}{nearest(kind, get_args(Kind))}")
     if multi_label:
         raise BadPlan("multi_label needs several findings per image; a folder per class holds one class each")
     return read_folder(path, patients=patients, classes=classes, progress=progress)
+
+
+def _given(kind: Kind, path: Path | None) -> Path:
+    if path is None:
+        raise BadPlan(f"data of kind {kind!r} needs a path; only phantoms need none")
+    return path
+
+
+def _check_told(kind: Kind, label_tag: str | None, voi: Voi) -> None:
+    if kind != "dicom" and (label_tag or (voi != "file" and kind != "nifti")):
+        raise BadPlan(f"label_tag and voi are of DICOM files (voi also of NIfTI); data of kind {kind} have none")
+
+
+def _how(
+    kind: Kind, labels: Path | None, label_tag: str | None, voi: Voi, classes: Sequence[str] | None, multi_label: bool
+) -> dict[str, Any]:
+    """What the reader of a foreign data set is told."""
+    told: dict[str, Any] = {"classes": list(classes) if classes else None, "multi_label": multi_label or None}
+    if kind in ("dicom", "nifti"):
+        told |= {"labels": str(labels.resolve()) if labels else None, "voi": voi if isinstance(voi, str) else list(voi)}
+    elif labels is not None:
+        raise BadPlan(f"data of kind {kind} say themselves what they show; leave labels out")
+    return told | {"label_tag": label_tag}
 
 
 def _phantoms(cache: Path, count: int, size: int, seed: int, progress: Progress) -> Manifest:
@@ -133,5 +173,7 @@ def _only_classes(manifest: Manifest, classes: Sequence[str] | None) -> Manifest
 
 
 def _is_split(manifest: Manifest, kind: Kind) -> bool:
-    """Whether someone has decided the folds already: only a manifest can say so."""
-    return kind == "manifest" and ("split" in manifest.source or any(s.fold == "validation" for s in manifest.samples))
+    """Whether someone has decided the folds already: a manifest, or a source with a training, a validation and a test fold."""
+    if kind == "manifest":
+        return "split" in manifest.source or any(s.fold == "validation" for s in manifest.samples)
+    return kind in READERS and {s.fold for s in manifest.samples} == set(FOLDS)

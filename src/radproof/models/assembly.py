@@ -11,7 +11,6 @@ from radproof.core.types import Head
 from radproof.errors import BadModel
 from radproof.models.card import ModelCard
 from radproof.models.classifier import Exact, ImageClassifier
-from radproof.models.graph import cut
 from radproof.models.imported import Imported
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -74,8 +73,15 @@ def guessed(network: Imported, labels: Sequence[str], head: Head, *, architectur
         raise BadModel(f"{name}: {error.errors()[0]['msg']}; give a card: --card FILE") from None
 
 
+def service_card(labels: Sequence[str], head: Head) -> ModelCard:
+    """The card of a service that comes without one: it takes what ImageNet's networks take."""
+    return ModelCard(architecture="endpoint", labels=tuple(labels), head=head, hidden=0, **IMAGENET)
+
+
 def assembled(network: Imported, card: ModelCard) -> ImageClassifier:
     """The classifier; raises BadModel where card and network disagree about classes, channels or size."""
+    from radproof.models.graph import cut
+
     _agree(network, card)
     height, width = card.size
     example = torch.zeros(network.batch or 2, network.channels, height, width)

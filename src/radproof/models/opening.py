@@ -19,7 +19,6 @@ from radproof.models.assembly import assembled, guessed
 from radproof.models.card import CARD, WEIGHTS, ModelCard, load_model, read_card_file
 from radproof.models.classifier import ImageClassifier
 from radproof.models.imported import Imported
-from radproof.models.importers.kinds import what_is
 
 _ANY = "give radproof's own model folder, or a .safetensors, .pt, .pt2, .onnx, .keras or .h5 file"
 
@@ -48,6 +47,8 @@ def open_model(
         if told.card or told.architecture:
             raise BadModel(f"{path.name} has a card of its own; leave card and architecture out")
         return load_model(path, device)
+    from radproof.models.importers.kinds import what_is
+
     file = model_file(path)
     card = card_of(file, told)
     network = read_network(file, card.architecture if card else told.architecture)
@@ -90,6 +91,8 @@ def card_of(file: Path, told: Told) -> ModelCard | None:
 
 def read_network(file: Path, architecture: str | None) -> Imported:
     """The network in a file, told by its content, never by its name."""
+    from radproof.models.importers.kinds import what_is
+
     kind = what_is(file)
     if kind == "onnx":
         from radproof.models.importers.onnx import read_onnx

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Doubts that come with a stranger's model: what could not be climbed, and what stood in for it."""
+
+from collections.abc import Iterator
+
+from radproof.assess.evidence import Evidence
+from radproof.core.records import Doubt
+from radproof.models.classifier import ImageClassifier
+
+
+def origin_doubts(e: Evidence) -> Iterator[Doubt]:
+    """Every doubt about where the model comes from and what became of it."""
+    material = e.material
+    if material.plan.model.only_answers:
+        carried = " and images made on other networks" if material.surrogates else ""
+        yield Doubt(
+            kind="black-box",
+            about="defense:none",
+            message=f"the model was only asked: no gradient was climbed, so figures are of attacks that ask{carried}; "
+            "whoever has the network itself can do more",
+        )
+    if isinstance(material.model, ImageClassifier) and material.model.exact is not None:
+        yield Doubt(
+            kind="stand-in-gradients",
+            about="defense:none",
+            message="the model computes with integers, so gradients are those of a stand-in without rounding; answers "
+            "are the model's own",
+            severity="note",
+        )
+    if material.card.notes:
+        yield Doubt(
+            kind="imported",
+            about="all",
+            message=f"the network was read from {material.card.file}: {'; '.join(material.card.notes)}",
+            severity="note",
+        )
+    if material.untaught:
+        yield Doubt(
+            kind="no-detector",
+            about="all",
+            message=f"no detector was taught: {material.untaught}",
+            severity="note",
+        )

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans with strangers' model files do all of their work in a guarded process; others do it here."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from radproof.assess import run
+from radproof.assess.craft import IMAGES
+from radproof.assess.finished import read_result
+from radproof.assess.leavings import RESULT
+from radproof.assess.plan import FILES, Plan
+from radproof.assess.result import Certified, Result
+from radproof.assess.workspace import DEAR
+from radproof.core.files import write_text
+from radproof.core.progress import SILENT, Progress
+from radproof.data.manifest import NAME, Manifest
+from radproof.errors import BadInput, BadPlan
+from radproof.models.opening import is_own
+
+Work = Literal["assess", "craft", "certify"]
+MEMORY = "RADPROOF_GUARD_MEMORY"  # gigabytes that a guarded assessment may hold
+SHARE = 0.75  # of the machine's memory, where nothing is said
+
+
+def assess(
+    plan: Plan, out: Path, *, overwrite: bool = False, replay: Path | None = None, progress: Progress = SILENT
+) -> Result:
+    """As run.assess does, guarded where the plan names strangers' files; the result says how well it was guarded."""
+    if not needs_guard(plan):
+        return run.assess(plan, out, overwrite=overwrite, replay=replay, progress=progress)
+    level = _guarded("assess", plan, out, overwrite=overwrite, replay=replay, progress=progress)[1]
+    result = read_result(out)
+    result = result.model_copy(update={"provenance": {**result.provenance, "guard": list(level)}})
+    write_text(out / RESULT, result.model_dump_json(indent=1))
+    return result
+
+
+def craft_only(plan: Plan, out: Path, *, overwrite: bool = False, progress: Progress = SILENT) -> Manifest:
+    """As run.craft_only does."""
+    if not needs_guard(plan):
+        return run.craft_only(plan, out, overwrite=overwrite, progress=progress)
+    _guarded("craft", plan, out, overwrite=overwrite, progress=progress)
+    return Manifest.read(out / IMAGES)
+
+
+def certify_only(plan: Plan, out: Path, *, overwrite: bool = False, progress: Progress = SILENT) -> Certified | None:
+    """As run.certify_only does."""
+    if not needs_guard(plan):
+        return run.certify_only(plan, out, overwrite=overwrite, progress=progress)
+    found = _guarded("certify", plan, out, overwrite=overwrite, progress=progress)[0]
+    return None if found is None else Certified.model_validate(found)
+
+
+def needs_guard(plan: Plan) -> bool:
+    """Whether a stranger's file is opened, and this process is not guarded yet."""
+    if all(is_own(path) for path in _networks(plan)):
+        return False
+    from radproof.core.guard import inside
+
+    return not inside()
+
+
+def work(
+    what: Work, plan: Mapping[str, Any], out: str, overwrite: bool, replay: str | None, progress: Progress = SILENT
+) -> dict[str, Any] | None:
+    """What the guarded process does."""
+    told, folder = Plan.model_validate(plan), Path(out)
+    if what == "assess":
+        run.assess(told, folder, overwrite=overwrite, replay=Path(replay) if replay else None, progress=progress)
+    elif what == "craft":
+        run.craft_only(told, folder, overwrite=overwrite, progress=progress)
+    else:
+        found = run.certify_only(told, folder, overwrite=overwrite, progress=progress)
+        return None if found is None else found.model_dump(mode="json")
+    return None
+
+
+def _guarded(
+    what: Work, plan: Plan, out: Path, *, overwrite: bool, progress: Progress, replay: Path | None = None
+) -> tuple[Any, Sequence[str]]:
+    from radproof.core.guard import Limits, guarded
+
+    if plan.model.endpoint is not None:
+        raise BadPlan(
+            "a guarded process has no network, so a service cannot be assessed together with strangers' model files; "
+            "use surrogates that radproof trained"
+        )
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"{out} is a file; choose another --out")
+    fresh = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    arguments = {
+        "what": what,
+        "plan": plan.model_dump(mode="json"),
+        "out": str(out.resolve()),
+        "overwrite": overwrite,
+        "replay": str(replay.resolve()) if replay else None,
+    }
+    try:
+        done = guarded(
+            "radproof.assess.sheltered:work",
+            arguments,
+            read=[*_read(plan), *([replay] if replay else [])],
+            write=[out],
+            limits=Limits(memory=_memory()),
+            progress=progress,
+        )
+    except BadInput:
+        if fresh and not any((out / kept).exists() for kept in DEAR):
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+    return done.value, done.level
+
+
+def _networks(plan: Plan) -> Iterator[Path]:
+    """Every network that a plan names by path."""
+    for other in (plan.model, *plan.surrogates.values(), *plan.hardened.values()):
+        if other.path is not None:
+            yield Path(other.path)
+
+
+def _read(plan: Plan) -> list[Path]:
+    """Every file and folder that the work reads; of a model's file its folder, for the card beside it."""
+    found = [path if path.is_dir() else path.parent for path in _networks(plan)]
+    recipes = [other.train for other in (plan.model, *plan.surrogates.values(), *plan.hardened.values())]
+    told = [plan.model.card, plan.data.patients, plan.data.labels, *(r.weights for r in recipes if r is not None)]
+    for part in (*plan.attacks, *plan.adaptive, *plan.detection.aware):
+        told += [part.params[key] for key in FILES if isinstance(part.params.get(key), str)]
+    if plan.data.path is not None:
+        data = Path(plan.data.path)
+        found.append(data if data.is_dir() else data.parent)
+        manifest = data / NAME if data.is_dir() else data
+        if manifest.is_file() and manifest.name.endswith(".parquet"):
+            found.append(Manifest.read(manifest).root)  # its images may lie elsewhere
+    return [path for path in (*found, *(Path(name) for name in told if name)) if path.exists()]
+
+
+def _memory() -> int:
+    """Bytes that the guarded process may hold."""
+    told = os.environ.get(MEMORY)
+    if told is None:
+        try:
+            return int(SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        except (ValueError, OSError):
+            return 8 * 2**30
+    try:
+        return int(float(told) * 2**30)
+    except ValueError:
+        raise BadInput(f"{MEMORY} is gigabytes as a number, such as 8; got {told!r}") from None
