@@ -44,7 +44,7 @@ from radproof.data.storage import quantise, quantise_step, write_png
 from radproof.defenses import defense
 from radproof.detectors import detector
 from radproof.detectors.save import GuardCard, load_guard, save_guard
-from radproof.errors import BadData, BadInput, BadPlan, UnknownName
+from radproof.errors import BadInput, BadPlan, UnknownName
 from radproof.measure.intervals import Resampler
 from radproof.models.card import ModelCard, load_model
 from radproof.reports.comparison import markdown as comparison_page

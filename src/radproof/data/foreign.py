@@ -46,7 +46,12 @@ def import_foreign(
     out = cache / f"{kind}-{key[:16]}"
     if not (out / NAME).is_file():
         out.mkdir(parents=True, exist_ok=True)
-        arguments = {"reader": READERS[kind], "path": str(path.resolve()), "out": str(out.resolve()), "how": told}
+        arguments: dict[str, Any] = {
+            "reader": READERS[kind],
+            "path": str(path.resolve()),
+            "out": str(out.resolve()),
+            "how": told,
+        }
         if inside():
             read(progress=progress, **arguments)
         else:

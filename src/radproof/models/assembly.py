@@ -2,6 +2,7 @@
 """From a stranger's network and a card to the classifier that everything else works with."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -13,8 +14,8 @@ from radproof.models.card import ModelCard
 from radproof.models.classifier import Exact, ImageClassifier
 from radproof.models.imported import Imported
 
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-GREY = {"mean": (0.5,), "std": (0.5,)}
+IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+GREY: dict[str, Any] = {"mean": (0.5,), "std": (0.5,)}
 USUAL_SIZE = 224
 
 
