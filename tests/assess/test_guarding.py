@@ -11,6 +11,7 @@ from PIL import Image
 from radproof.assess import guarding
 from radproof.assess.guarding import source_of
 from radproof.assess.watching import group_names, one_grid
+from radproof.core.depth import EIGHT
 from radproof.core.progress import SILENT
 from radproof.data.manifest import Manifest, Sample
 from radproof.errors import BadData
@@ -48,7 +49,7 @@ def test_the_training_data_are_known_by_content_and_folds(tmp_path):
 
 
 def test_images_of_two_depths_are_refused_by_name(tmp_path):
-    with pytest.raises(BadData, match="images of one depth, and these are stored in 8 and 16 bits"):
+    with pytest.raises(BadData, match="images of one depth, and these are stored in 8 bit and 16 bit"):
         one_grid(manifest(tmp_path, [8, 16]))
     one_grid(manifest(tmp_path, [16, 16]))
 
@@ -56,12 +57,12 @@ def test_images_of_two_depths_are_refused_by_name(tmp_path):
 def test_calibration_images_come_in_pieces_that_are_made_one_change_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(guarding, "PIECE", 3)
     data = manifest(tmp_path, [8] * 14).fold("validation")
-    changes = guarding.benign(8)
-    pieces = list(guarding._pieces(data, changes, 8, torch.device("cpu"), SILENT))
+    changes = guarding.benign(EIGHT)
+    pieces = list(guarding._pieces(data, changes, EIGHT, torch.device("cpu"), SILENT))
     assert [len(piece["clean"]) for piece in pieces] == [3, 3, 1]
     for piece in pieces:
         assert list(piece) == ["clean", *(one.name for one in changes)]
-        assert all(torch.equal(piece[one.name](), one.apply(piece["clean"], 8)) for one in changes)
+        assert all(torch.equal(piece[one.name](), one.apply(piece["clean"], EIGHT)) for one in changes)
     again = torch.cat([piece["clean"] for piece in pieces])
     assert torch.equal(again[4], torch.from_numpy(np.asarray(Image.open(tmp_path / "9.png")) / np.float32(255))[None])
 

@@ -19,6 +19,7 @@ from radproof.assess.parts import settle_all
 from radproof.assess.sections import DetectionPlan, Part
 from radproof.assess.summary import Measurer
 from radproof.attacks import attack
+from radproof.core.depth import EIGHT, Depth
 from radproof.core.params import show_fraction
 from radproof.core.registry import named
 from radproof.detectors.benign import Handling, benign
@@ -141,11 +142,11 @@ def test_rows_of_older_results_are_read(measured):
 
 
 def test_each_image_goes_through_one_change_in_turns_across_batches():
-    changes = [Handling(str(k), "", lambda x, bits, k=k: x + k / bits) for k in (1, 2, 3)]
+    changes = [Handling(str(k), "", lambda x, depth, k=k: x + k / depth.top) for k in (1, 2, 3)]
     x = torch.zeros(7, 1, 2, 2)
-    whole = in_turns(x, changes, 8, 0)
+    whole = in_turns(x, changes, Depth(8), 0)
     assert (8 * whole[:, 0, 0, 0]).tolist() == [1, 2, 3, 1, 2, 3, 1]
-    assert torch.equal(torch.cat([in_turns(x[:4], changes, 8, 0), in_turns(x[4:], changes, 8, 4)]), whole)
+    assert torch.equal(torch.cat([in_turns(x[:4], changes, Depth(8), 0), in_turns(x[4:], changes, Depth(8), 4)]), whole)
     assert x.abs().sum() == 0
 
 
@@ -165,7 +166,7 @@ def test_who_is_learned_from_sets_no_threshold_and_patients_count_once(patches):
     others = [sample for sample in patches.manifest.samples if sample.fold != "validation"]
     material = taught(replace(patches, manifest=patches.manifest.only([*others, *pairs])))
     found = lessons(material, material.plan.detection.learned)
-    changes = [change.name for change in benign(8)]
+    changes = [change.name for change in benign(EIGHT)]
     assert list(found) == ["clean", "harmless", "calibration-clean", *(f"calibration-{c}" for c in changes), "fgsm"]
     learned, calibration = ({s.patient for s in found[name].images.samples} for name in ("clean", "calibration-clean"))
     assert not learned & calibration

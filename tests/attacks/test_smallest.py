@@ -6,10 +6,11 @@ import torch
 from torch import Generator, Tensor
 
 from radproof.attacks.smallest import smallest_budgets
+from radproof.core.depth import EIGHT, SIXTEEN
 from radproof.core.goals import Misclassify
 from radproof.errors import BadPlan
 
-SETTINGS = {"most": 16 / 255, "steps": 5, "rounds": 8, "bits": 8}
+SETTINGS = {"most": 16 / 255, "steps": 5, "rounds": 8, "depth": EIGHT}
 
 
 class Linear:
@@ -85,7 +86,7 @@ def test_sixteen_bits_follow_the_float_budget_closely(rng):
         seen.append(eps * 65535)
         return (z * 65535).round() / 65535
 
-    loose, stored, _, _ = smallest_budgets(model, x, goal, **{**SETTINGS, "bits": 16}, rng=rng, store=fine)
+    loose, stored, _, _ = smallest_budgets(model, x, goal, **{**SETTINGS, "depth": SIXTEEN}, rng=rng, store=fine)
     assert ((stored - loose).abs() < 2 / 65535).all()
     assert all(abs(level - round(level)) < 1e-6 for level in seen)
 
@@ -119,7 +120,6 @@ def test_equal_seeds_give_equal_budgets_and_an_empty_batch_none(toy, images):
         ({"most": float("nan")}, "most"),
         ({"steps": 0}, "steps"),
         ({"rounds": 0}, "rounds"),
-        ({"bits": 0}, "bits"),
         ({"most": 0.5 / 255}, "grey level"),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from skimage.transform import resize as skimage_resize
 
+from radproof.core.depth import EIGHT, SIXTEEN, Depth
 from radproof.data.images import StoredImage, read_image, resize, to_unit, window
 from radproof.data.storage import to_unit_tensor
 from radproof.errors import BadImage, BadInput
@@ -43,11 +44,11 @@ def grey(stored):
 @pytest.mark.parametrize("name", ["x.png", "x.tif"])
 def test_grey_of_8_and_16_bits_comes_through_unchanged(tmp_path, name):
     eight = read(tmp_path, Image.fromarray(RAMP), name)
-    assert eight.bits == 8
+    assert eight.depth == EIGHT
     assert (grey(eight) == RAMP).all()
     deep = RAMP.astype(np.uint16) * np.uint16(257) - (RAMP > 3)
     sixteen = read(tmp_path, Image.fromarray(deep), name)
-    assert sixteen.bits == 16
+    assert sixteen.depth == SIXTEEN
     assert sixteen.pixels.dtype == np.uint16
     assert (grey(sixteen) == deep).all()
 
@@ -154,47 +155,55 @@ def test_missing_files_and_folders_are_refused(tmp_path):
 
 def test_the_pixel_limit_is_an_argument(tmp_path):
     Image.fromarray(RAMP).save(tmp_path / "x.png")
-    assert read_image(tmp_path / "x.png", max_pixels=256).bits == 8
+    assert read_image(tmp_path / "x.png", max_pixels=256).depth == EIGHT
     with pytest.raises(BadImage, match="16x16"):
         read_image(tmp_path / "x.png", max_pixels=255)
 
 
 def test_unit_range_is_the_same_from_arrays_and_tensors():
-    for bits, dtype in ((8, np.uint8), (16, np.uint16)):
-        levels = np.arange(2**bits, dtype=dtype).reshape(16, -1, 1)
-        unit = to_unit(StoredImage(levels, bits))
+    for depth, dtype in ((EIGHT, np.uint8), (SIXTEEN, np.uint16)):
+        levels = np.arange(depth.top + 1, dtype=dtype).reshape(16, -1, 1)
+        unit = to_unit(StoredImage(levels, depth))
         assert unit.shape == (1, *levels.shape[:2])
         assert (unit.min(), unit.max()) == (0, 1)
-        tensor = to_unit_tensor(torch.from_numpy(levels.astype(np.int32)).permute(2, 0, 1), bits)
+        tensor = to_unit_tensor(torch.from_numpy(levels.astype(np.int32)).permute(2, 0, 1), depth)
         assert torch.equal(torch.from_numpy(unit), tensor)
 
 
 def test_window_by_hand():
     levels = np.array([[0, 100, 150, 200, 255]], np.uint8)[:, :, None]
-    assert window(StoredImage(levels, 8), 100, 200).pixels.ravel().tolist() == [0, 0, 128, 255, 255]
+    assert window(StoredImage(levels, EIGHT), 100, 200).pixels.ravel().tolist() == [0, 0, 128, 255, 255]
     for low, high in ((200, 100), (-1, 5), (0, 256)):
         with pytest.raises(BadInput, match="low < high"):
-            window(StoredImage(levels, 8), low, high)
+            window(StoredImage(levels, EIGHT), low, high)
 
 
-@pytest.mark.parametrize(("bits", "dtype"), [(8, np.uint8), (16, np.uint16)])
-def test_resize_antialiases_and_keeps_the_depth(bits, dtype):
+@pytest.mark.parametrize(("depth", "dtype"), [(EIGHT, np.uint8), (SIXTEEN, np.uint16), (Depth(3000), np.uint16)])
+def test_resize_antialiases_and_keeps_the_depth(depth, dtype):
     rng = np.random.default_rng(0)
     coarse = skimage_resize(rng.random((6, 9)), (60, 90), order=3)
-    stored = StoredImage((coarse * (2**bits - 1)).astype(dtype)[:, :, None], bits)
+    stored = StoredImage((coarse * depth.top).astype(dtype)[:, :, None], depth)
     small = resize(stored, 30)
     assert small.pixels.shape == (20, 30, 1)
     assert small.pixels.dtype == dtype
     reference = skimage_resize(coarse, (20, 30), order=1, anti_aliasing=True)
     assert np.corrcoef(reference.ravel(), small.pixels.ravel())[0, 1] > 0.99
-    checker = StoredImage(((np.indices((64, 64)).sum(0) % 2) * (2**bits - 1)).astype(dtype)[:, :, None], bits)
-    middle = resize(checker, 16).pixels[4:12, 4:12] / (2**bits - 1)
+    checker = StoredImage(((np.indices((64, 64)).sum(0) % 2) * depth.top).astype(dtype)[:, :, None], depth)
+    middle = resize(checker, 16).pixels[4:12, 4:12] / depth.top
     assert np.abs(middle - 0.5).max() < 0.01  # without antialiasing: all black or all white
 
 
 def test_resize_edge_cases():
-    row = StoredImage(np.zeros((1, 50, 1), np.uint8), 8)
+    row = StoredImage(np.zeros((1, 50, 1), np.uint8), EIGHT)
     assert resize(row, 20).pixels.shape == (1, 20, 1)
     assert resize(row, 50) is row
     with pytest.raises(BadInput, match="at least 1"):
         resize(row, 0)
+
+
+def test_changed_pixels_are_held_no_longer():
+    stored = StoredImage(np.arange(0, 3001, 125, dtype=np.uint16).reshape(5, 5, 1), Depth(3000, held=True))
+    assert stored.top == 3000
+    assert window(stored, 300, 2700).depth == resize(stored, 3).depth == Depth(3000)
+    assert window(stored, 300, 2700).pixels.ravel()[[0, 12, 24]].tolist() == [0, 1500, 3000]
+    assert resize(stored, 5) is stored  # the size that it has

@@ -7,11 +7,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from radproof.core.depth import EIGHT, SIXTEEN, Depth
 from radproof.core.files import sha256_file
-from radproof.data.images import read_image, resize
-from radproof.data.load import grids, import_images, load_image, load_images, partition
+from radproof.data.audit import audit
+from radproof.data.images import StoredImage, read_image, resize
+from radproof.data.load import grids, import_images, load_image, load_images, partition, read_sample, store
 from radproof.data.manifest import Manifest, Sample
+from radproof.data.shortcuts import thumbnail_features
+from radproof.data.twins import thumbnail
 from radproof.errors import BadImage, BadPlan
 
 
@@ -30,18 +35,19 @@ def mixed(tmp_path, film, saved):
 def test_images_come_on_their_stored_grid(mixed):
     manifest, pictures = mixed
     loaded = load_images(manifest.samples, manifest.root)
-    assert loaded.bits == (8, 8, 8, 16, 8)
+    assert loaded.depths == (EIGHT, EIGHT, EIGHT, SIXTEEN, EIGHT)
     assert [tuple(x.shape) for x in loaded.images] == [(1, 32, 32), (3, 32, 32), (1, 40, 40), (1, 32, 32), (1, 32, 32)]
-    for image, picture, bits in zip(loaded.images, pictures, loaded.bits, strict=True):
+    for image, picture, depth in zip(loaded.images, pictures, loaded.depths, strict=True):
         assert image.dtype == torch.float32
-        levels = (image.double() * (2**bits - 1)).round().permute(1, 2, 0).squeeze(2).numpy()
+        levels = (image.double() * depth.top).round().permute(1, 2, 0).squeeze(2).numpy()
         assert (levels == picture).all()
 
 
 def test_grids_and_their_partition(mixed):
     manifest, _ = mixed
     stored = grids(manifest.samples, manifest.root)
-    assert list(stored) == [(32, 32, 1, 8), (32, 32, 3, 8), (40, 40, 1, 8), (32, 32, 1, 16), (32, 32, 1, 8)]
+    sizes = [(32, 32, 1), (32, 32, 3), (40, 40, 1), (32, 32, 1), (32, 32, 1)]
+    assert stored == [(*size, depth) for size, depth in zip(sizes, (EIGHT, EIGHT, EIGHT, SIXTEEN, EIGHT), strict=True)]
     assert partition(stored, 4) == ((0, 4), (1,), (2,), (3,))
 
 
@@ -82,7 +88,7 @@ def test_imported_images_say_where_they_came_from(mixed, tmp_path):
         assert (after.patient, after.labels) == (before.patient, before.labels)
     first = resize(read_image(manifest.root / "3.png"), 16)
     assert (read_image(out / "images" / "id3.png").pixels == first.pixels).all()
-    assert first.bits == 16
+    assert first.depth == SIXTEEN
     again = import_images(manifest, tmp_path / "again", size=16)
     assert [s.sha256 for s in again.samples] == [s.sha256 for s in made.samples]
 
@@ -97,3 +103,73 @@ def test_damaged_files_are_named_by_id_or_within_the_source(mixed, tmp_path):
     with pytest.raises(BadImage, match=r"2\.png: the content is none of"):
         import_images(manifest, tmp_path / "out", size=16)
     assert not (tmp_path / "out" / "manifest.parquet").exists()
+
+
+@pytest.fixture
+def windowed(tmp_path):
+    """Images of 16 bits whose grey levels end at 3000, the last at 2000; the second is held."""
+    depths, samples = (Depth(3000), Depth(3000, held=True), Depth(2000)), []
+    for i, depth in enumerate(depths):
+        pixels = np.random.default_rng(i).integers(0, depth.top + 1, (24, 24, 1)).astype(np.uint16)
+        pixels[0, 0], pixels[0, 1] = 0, depth.top
+        samples.append(store(Sample(f"id{i}", "", f"p{i}", ("A",)), StoredImage(pixels, depth), tmp_path / "source"))
+    return Manifest(tmp_path / "source", ("A",), tuple(samples)), depths
+
+
+def test_grey_levels_end_where_the_sample_says(windowed):
+    manifest, depths = windowed
+    assert [(s.top, s.held) for s in manifest.samples] == [(3000, False), (3000, True), (2000, False)]
+    loaded = load_images(manifest.samples, manifest.root)
+    assert loaded.depths == depths
+    for image, sample, depth in zip(loaded.images, manifest.samples, depths, strict=True):
+        stored = np.asarray(Image.open(manifest.root / sample.path)).astype(np.float64)
+        assert (float(image.min()), float(image.max())) == (0, 1)
+        np.testing.assert_allclose(image[0].numpy(), stored / depth.top, atol=1e-7)
+
+
+def test_images_of_different_tops_are_never_in_one_batch(windowed):
+    manifest, depths = windowed
+    stored = grids(manifest.samples, manifest.root)
+    assert stored == [(24, 24, 1, depth) for depth in depths]
+    assert partition(stored, 8) == ((0,), (1,), (2,))
+    alike = [replace(sample, held=False) for sample in manifest.samples]
+    assert partition(grids(alike, manifest.root), 8) == ((0, 1), (2,))
+
+
+def test_a_file_with_other_levels_than_its_sample_tells_is_refused(windowed, mixed):
+    manifest, _ = windowed
+    wrong = replace(manifest.samples[0], top=2999)
+    for work in (load_images, grids):
+        with pytest.raises(BadImage, match=r"image id0: .*grey level 3000.*end at 2999"):
+            work([wrong], manifest.root)
+    with pytest.raises(BadImage, match=r"images/id0\.png: .*grey level 3000"):
+        import_images(manifest.only([wrong]), manifest.root / "out", size=None)
+    assert audit(manifest.only([wrong])).unreadable[0].reason.startswith("the file holds the grey level 3000")
+    eight, _ = mixed
+    with pytest.raises(BadImage, match=r"image id0: the file holds 8 bits, too few for the levels 0\.\.3000"):
+        load_image(replace(eight.samples[0], top=3000), eight.root)
+
+
+def test_imported_pixels_are_held_as_long_as_they_are_the_files_own(windowed, tmp_path):
+    manifest, _ = windowed
+    kept = import_images(manifest, tmp_path / "kept", size=None)
+    assert [(s.top, s.held) for s in kept.samples] == [(3000, False), (3000, True), (2000, False)]
+    assert [s.sha256 for s in kept.samples] == [s.sha256 for s in manifest.samples]
+    for changed in (
+        import_images(manifest, tmp_path / "small", size=12),
+        import_images(manifest, tmp_path / "seen", size=None, window=(0.1, 0.9)),
+    ):
+        assert [(s.top, s.held) for s in changed.samples] == [(3000, False), (3000, False), (2000, False)]
+        assert max(float(image.max()) for image in load_images(changed.samples, changed.root).images) <= 1
+        for before, after in zip(manifest.samples, changed.samples, strict=True):
+            means = [float(load_image(s, m.root).mean()) for s, m in ((before, manifest), (after, changed))]
+            assert means[0] == pytest.approx(means[1], abs=0.02)
+
+
+def test_a_glance_at_a_window_is_as_bright_as_the_window(windowed):
+    """Neither twins nor shortcuts see 3001 levels of 65536 as darkness."""
+    manifest, depths = windowed
+    for sample, depth in zip(manifest.samples, depths, strict=True):
+        share = np.asarray(Image.open(manifest.root / sample.path)).mean() / depth.top
+        assert float(thumbnail(read_sample(sample, manifest.root)).mean()) == pytest.approx(share, abs=0.01)
+        assert float(thumbnail_features(sample, manifest.root)[16:].mean()) == pytest.approx(share, abs=0.01)

@@ -1,7 +1,10 @@
 """The manifest round-trips, wherever its folder goes, and says what is wrong with a file that is none."""
 
 import shutil
+from dataclasses import replace
+from hashlib import sha256
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +26,8 @@ samples = st.builds(
     sha256=texts,
     size=st.integers(0, 2**40),
     chain=st.lists(st.dictionaries(texts, st.integers() | texts, max_size=2), max_size=2).map(tuple),
+    top=st.sampled_from([0, 1, 40, 3000, 65535]),
+    held=st.booleans(),
 )
 
 
@@ -72,3 +77,30 @@ def test_empty_and_unknown_folds_are_named(tmp_path):
         manifest.fold("test")
     with pytest.raises(UnknownName, match="known: train"):
         manifest.fold("tset")
+
+
+def test_manifests_of_before_have_no_grids_and_are_read(tmp_path):
+    made = Manifest(tmp_path, ("A",), (Sample("1", "x.png", "p", ("A",)),))
+    file = made.write(tmp_path / "manifest.parquet")
+    pq.write_table(pq.read_table(file).drop_columns(["top", "held"]), file)
+    assert Manifest.read(file) == made
+
+
+def test_a_top_that_no_file_holds_is_no_manifest(tmp_path):
+    for top in (-1, 65536):
+        made = Manifest(tmp_path, ("A",), (Sample("1", "x.png", "p", ("A",), top=top),))
+        with pytest.raises(BadData, match="not a radproof manifest"):
+            Manifest.read(made.write(tmp_path / "manifest.parquet"))
+
+
+def test_the_fingerprint_sees_grids_and_is_as_before_where_none_is_told(tmp_path):
+    first = Sample("1", "a", "p", ("B", "A"), "train", sha256="aa")
+    prints = [
+        Manifest(
+            tmp_path, ("A", "B"), (replace(first, **grid), Sample("2", "b", "q", ("A",), sha256="bb"))
+        ).fingerprint()
+        for grid in ({}, {"top": 3000}, {"top": 3001}, {"held": True}, {"top": 3000, "held": True})
+    ]
+    assert len(set(prints)) == 5
+    told = '{"head":"softmax","labels":["A","B"],"rows":[["aa","B","A","train"],["bb","A",""]]}'
+    assert prints[0] == sha256(told.encode()).hexdigest()

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from radproof.core.depth import SIXTEEN
 from radproof.core.progress import Silent
 from radproof.data.images import read_image
 from radproof.data.manifest import Manifest
@@ -48,7 +49,7 @@ def test_files_hold_the_very_phantoms(tmp_path):
     assert made.source == {"kind": "phantom", "count": 6, "size": 40, "seed": 2, "bits": 16}
     for index, (sample, phantom) in enumerate(zip(made.samples, phantoms(6, size=40, seed=2, bits=16), strict=True)):
         stored = read_image(tmp_path / sample.path)
-        assert stored.bits == 16
+        assert stored.depth == SIXTEEN
         assert (stored.pixels[:, :, 0] == phantom.image).all()
         assert (sample.labels, sample.patient, sample.view) == ((phantom.label,), phantom.patient, phantom.view)
         assert sample.chain[0]["index"] == index

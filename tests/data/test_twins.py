@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from radproof.core.depth import EIGHT, SIXTEEN
 from radproof.core.progress import SILENT
 from radproof.data.images import StoredImage, read_image
 from radproof.data.twins import find_twins, thumbnail
@@ -48,7 +49,7 @@ ALTERATIONS = {
 
 
 def thumbs(films):
-    return np.stack([thumbnail(StoredImage(np.ascontiguousarray(film)[:, :, None], 8)) for film in films])
+    return np.stack([thumbnail(StoredImage(np.ascontiguousarray(film)[:, :, None], EIGHT)) for film in films])
 
 
 @pytest.mark.parametrize("name", ALTERATIONS)
@@ -78,7 +79,7 @@ def test_three_folds_are_compared_with_one_another(film):
 def test_thumbnails_are_area_averages():
     ramp = np.arange(128 * 128, dtype=np.uint16).reshape(128, 128)
     expected = ramp.reshape(64, 2, 64, 2).mean((1, 3)) / 65535
-    np.testing.assert_allclose(thumbnail(StoredImage(ramp[:, :, None], 16)), expected, atol=1e-6)
+    np.testing.assert_allclose(thumbnail(StoredImage(ramp[:, :, None], SIXTEEN)), expected, atol=1e-6)
 
 
 def test_measured_rates_on_real_radiographs(shared):

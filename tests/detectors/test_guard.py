@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
+from radproof.core.depth import EIGHT
 from radproof.detectors.benign import benign
 from radproof.detectors.calibrate import Threshold, calibrate
 from radproof.detectors.guard import Choice, fit_guard
@@ -125,11 +126,14 @@ def test_by_class_goes_by_the_models_answer(make, model, pictures):
 
 def test_the_promise_covers_every_change_that_was_given(make, pictures):
     x = pictures(60, 1)
-    changes = {"clean": x} | {h.name: (lambda h=h: h.apply(x, 8)) for h in benign(8)}
+    changes = {"clean": x} | {h.name: (lambda h=h: h.apply(x, EIGHT)) for h in benign(EIGHT)}
     guard = make(calibration=changes)
     assert guard.suspicion.thresholds.covers == tuple(changes)
     value = guard.suspicion.thresholds.of().value
-    alone = [calibrate(guard.suspicion.fitted.score(h.apply(x, 8)), false_positive_rate=0.025).value for h in benign(8)]
+    alone = [
+        calibrate(guard.suspicion.fitted.score(h.apply(x, EIGHT)), false_positive_rate=0.025).value
+        for h in benign(EIGHT)
+    ]
     assert value == pytest.approx(max(alone))
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from radproof.core.depth import EIGHT
 from radproof.detectors import lid as room
 from radproof.detectors.benign import benign
 from radproof.detectors.fitted import fit, restore
@@ -60,7 +61,7 @@ def test_copies_and_equal_distances_stay_finite():
 
 def test_the_usual_is_that_of_images_it_did_not_learn_from(network, pictures):
     x = pictures(60, 0)
-    judge = fit(Lid(), network, torch.cat([x, benign(8)[0].apply(x, 8)])).judge
+    judge = fit(Lid(), network, torch.cat([x, benign(EIGHT)[0].apply(x, EIGHT)])).judge
     assert {len(bank) for bank in judge.bank.values()} == {60}  # a copy is nobody's neighbour
     fresh = torch.cat([judge.dimensionalities(look) for look in looks(network, pictures(100, 1))])
     assert ((fresh.mean(0) - judge.usual.mean) / judge.usual.scale).abs().max() < 0.5

@@ -6,6 +6,7 @@ import pytest
 import torch
 from sklearn.covariance import LedoitWolf
 
+from radproof.core.depth import EIGHT
 from radproof.detectors import mahalanobis as room
 from radproof.detectors.benign import benign
 from radproof.detectors.fitted import fit, restore
@@ -62,7 +63,7 @@ def test_the_usual_is_that_of_images_it_did_not_learn_from(fitted, network, pict
 def test_copies_are_left_out_together(network, pictures):
     x = pictures(57, 0)  # no multiple of the folds
     judge = fit(
-        Mahalanobis(), network, torch.cat([x, *(one.apply(x, 8) for one in benign(8) if "jpeg-" in one.name)])
+        Mahalanobis(), network, torch.cat([x, *(one.apply(x, EIGHT) for one in benign(EIGHT) if "jpeg-" in one.name)])
     ).judge
     y = pictures(80, 1)
     fresh = torch.cat([judge.distances(look) for look in looks(network, y)])
