@@ -5,7 +5,6 @@ Such folders do not say whose image it is, so leakage between folds cannot be ru
 comes along. Patients are pseudonymised on the way in.
 """
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from radproof.data.images import SUFFIXES
 from radproof.data.inventory import check_classes, hashed, parse_age, pseudonym, sample_id
 from radproof.data.manifest import Fold, Manifest, Sample
 from radproof.data.table import Row, inner_path, read_table
+from radproof.data.within import check_link, files_below, is_hidden
 from radproof.errors import BadData, UnknownName
 
 FOLD_FOLDERS: Mapping[str, Fold] = {
@@ -91,11 +91,10 @@ def _class_folders(root: Path) -> list[_ClassFolder]:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not _hidden(entry.name))
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith((".", "__"))  # .git, .DS_Store, __MACOSX
+    found = sorted(entry for entry in root.iterdir() if entry.is_dir() and not is_hidden(entry.name))
+    for folder in found:
+        check_link(folder, root)
+    return found
 
 
 def _labels(folders: Sequence[_ClassFolder], classes: Sequence[str] | None) -> tuple[str, ...]:
@@ -110,18 +109,13 @@ def _labels(folders: Sequence[_ClassFolder], classes: Sequence[str] | None) -> t
 
 
 def _collect(root: Path, folder: _ClassFolder, samples: list[Sample], ignored: Counter[str]) -> None:
-    for parent, inner, files in os.walk(folder.path):
-        inner[:] = sorted(name for name in inner if not _hidden(name))
-        for name in sorted(files):
-            suffix = Path(name).suffix.lower()
-            if _hidden(name):
-                continue
-            if suffix not in SUFFIXES:
-                ignored[suffix or "no suffix"] += 1
-                continue
-            path = (Path(parent) / name).relative_to(root).as_posix()
-            chain = (STEP,) if says_augmented(path) else ()
-            samples.append(Sample(sample_id(path), path, "", (folder.label,), folder.fold, chain=chain))
+    for path in files_below(folder.path, root):
+        suffix = Path(path).suffix.lower()
+        if suffix not in SUFFIXES:
+            ignored[suffix or "no suffix"] += 1
+            continue
+        chain = (STEP,) if says_augmented(path) else ()
+        samples.append(Sample(sample_id(path), path, "", (folder.label,), folder.fold, chain=chain))
 
 
 def _empty_remedy(ignored: Counter[str]) -> str:

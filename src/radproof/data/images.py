@@ -7,6 +7,7 @@ Messages name no file; callers add the sample's id.
 """
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -48,23 +49,14 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> StoredImage:
         raise BadImage("there is no such file; check the path")
     if path.stat().st_size == 0:
         raise BadImage("the file is empty (0 bytes); copy or download it again")
-    try:
-        with Image.open(path, formats=FORMATS) as opened:
-            _check_header(opened, max_pixels)
-            opened.load()
-            return _stored(ImageOps.exif_transpose(opened))
-    except BadImage:
-        raise
-    except Image.UnidentifiedImageError:
-        raise BadImage(
-            f"the content is none of {', '.join(FORMATS)}, whatever the file's name says; convert it to PNG"
-        ) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadImage(_bomb(f"more than {max_pixels:,}", max_pixels)) from None
-    except Exception as error:
-        # A damaged file makes decoders raise nearly anything (SyntaxError, struct.error, KeyError, ...).
-        reason = str(error) or type(error).__name__
-        raise BadImage(f"the file is truncated or damaged ({reason}); copy or download it again") from None
+    return _decoded(path, max_pixels)
+
+
+def decode_image(content: bytes, *, max_pixels: int = MAX_PIXELS) -> StoredImage:
+    """The same for a file's content that is in memory already."""
+    if not content:
+        raise BadImage("the file is empty (0 bytes); copy or download it again")
+    return _decoded(BytesIO(content), max_pixels)
 
 
 def to_unit(stored: StoredImage) -> NDArray[np.float32]:
@@ -101,6 +93,26 @@ def resize(stored: StoredImage, longer_side: int) -> StoredImage:
         for plane in stored.pixels.transpose(2, 0, 1).astype(np.float32)
     ]
     return _quantised(np.stack(planes, 2), stored.top)
+
+
+def _decoded(file: Path | BytesIO, max_pixels: int) -> StoredImage:
+    try:
+        with Image.open(file, formats=FORMATS) as opened:
+            _check_header(opened, max_pixels)
+            opened.load()
+            return _stored(ImageOps.exif_transpose(opened))
+    except BadImage:
+        raise
+    except Image.UnidentifiedImageError:
+        raise BadImage(
+            f"the content is none of {', '.join(FORMATS)}, whatever the file's name says; convert it to PNG"
+        ) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise BadImage(_bomb(f"more than {max_pixels:,}", max_pixels)) from None
+    except Exception as error:
+        # A damaged file makes decoders raise nearly anything (SyntaxError, struct.error, KeyError, ...).
+        reason = str(error) or type(error).__name__
+        raise BadImage(f"the file is truncated or damaged ({reason}); copy or download it again") from None
 
 
 def _check_header(opened: Image.Image, max_pixels: int) -> None:
