@@ -15,6 +15,7 @@ from radproof.assess.plan import FILES, Plan
 from radproof.assess.result import Certified, Result
 from radproof.assess.workspace import DEAR
 from radproof.core.files import write_text
+from radproof.core.guard import Limits, guarded, inside
 from radproof.core.progress import SILENT, Progress
 from radproof.data.manifest import NAME, Manifest
 from radproof.errors import BadInput, BadPlan
@@ -56,11 +57,7 @@ def certify_only(plan: Plan, out: Path, *, overwrite: bool = False, progress: Pr
 
 def needs_guard(plan: Plan) -> bool:
     """Whether a stranger's file is opened, and this process is not guarded yet."""
-    if all(is_own(path) for path in _networks(plan)):
-        return False
-    from radproof.core.guard import inside
-
-    return not inside()
+    return not inside() and any(not is_own(path) for path in _networks(plan))
 
 
 def work(
@@ -81,8 +78,6 @@ def work(
 def _guarded(
     what: Work, plan: Plan, out: Path, *, overwrite: bool, progress: Progress, replay: Path | None = None
 ) -> tuple[Any, Sequence[str]]:
-    from radproof.core.guard import Limits, guarded
-
     if plan.model.endpoint is not None:
         raise BadPlan(
             "a guarded process has no network, so a service cannot be assessed together with strangers' model files; "
@@ -105,7 +100,7 @@ def _guarded(
             arguments,
             read=[*_read(plan), *([replay] if replay else [])],
             write=[out],
-            limits=Limits(memory=_memory()),
+            limits=Limits(memory=_memory(), cpu=None, wall=None),
             progress=progress,
         )
     except BadInput:

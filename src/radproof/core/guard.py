@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from radproof.core.guard_process import Blame, Child, Limits, package
+from radproof.core.guard_process import INSIDE, Blame, Child, Limits, package
 from radproof.core.guard_watch import remove
 from radproof.core.guard_words import Words, plain, stopped
 from radproof.core.progress import SILENT, Progress
 from radproof.errors import BadInput, BadModel
 
-__all__ = ["Guarded", "Limits", "guarded", "level"]
+__all__ = ["Guarded", "Limits", "guarded", "inside", "level"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def guarded(
     The function is given `progress` too if it takes it. `read`: files and folders it may read; `write`: folders it may
     change, made if missing; `paths`: more folders to import from. Errors of radproof are raised here again as they are;
     everything else that goes wrong in the child raises `blame`, about `what`. `strict`: raise BadInput where network
-    or files cannot be shut off. `without`: "network", "mounts", "pids", "landlock" are left off.
+    or files cannot be shut off. `without`: "network", "mounts", "pids", "landlock", "seccomp" are left off.
     Raises Interrupted after Ctrl-C, once the child has finished.
     """
     limits = limits or Limits()
@@ -80,6 +80,11 @@ def guarded(
             raise words.error
         child.check_answered()
         return Guarded(words.value, words.level or (), plain(child.printed.decode(errors="replace"), limits.output))
+
+
+def inside() -> bool:
+    """Whether this process is guarded itself: it needs no guard of its own."""
+    return os.environ.get(INSIDE) == "1"
 
 
 def level(*, without: Collection[str] = ()) -> tuple[str, ...]:

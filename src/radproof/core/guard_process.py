@@ -24,6 +24,7 @@ _START = (
     "import sys; sys.path.extend(p for p in [sys.argv[3]] if p not in sys.path); "
     "from radproof.core.guard_child import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 )
+INSIDE = "RADPROOF_GUARDED"  # says to a process that it is guarded
 _PASSED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "LD_LIBRARY_PATH", "TZ")
 _TICK, _SHARE, _SLOWEST = 0.02, 150, 0.25  # seconds between looks: at least, times what one costs, at most
 _GRACE = 10.0  # seconds for a child to finish its batch after Ctrl-C
@@ -239,4 +240,5 @@ def _environment(home: str) -> dict[str, str]:
         "LOGNAME": "radproof",
         "KERAS_BACKEND": "torch",
         "CUDA_MODULE_LOADING": "LAZY",
+        INSIDE: "1",
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from radproof.core.files import sha256_file
+from radproof.core.guard import Limits, guarded, inside
 from radproof.core.progress import SILENT, Progress
 from radproof.core.records import digest
 from radproof.data.manifest import NAME, Manifest
@@ -32,8 +33,6 @@ def import_foreign(
     Raises BadData for what cannot be read, for a file that makes its reader break the guard's limits, and as the
     readers do.
     """
-    from radproof.core.guard import guarded, inside
-
     told = {name: value for name, value in how.items() if value is not None}
     labels = told.get("labels")
     key = digest(
@@ -60,6 +59,7 @@ def import_foreign(
                 arguments,
                 read=[_existing(path), *([Path(labels)] if labels else [])],
                 write=[out],
+                limits=Limits(cpu=None, wall=None),
                 progress=progress,
                 blame=BadData,
                 what="the data set",

@@ -12,6 +12,7 @@ from radproof.core.types import Head
 from radproof.errors import BadModel
 from radproof.models.card import ModelCard
 from radproof.models.classifier import Exact, ImageClassifier
+from radproof.models.graph import cut
 from radproof.models.imported import Imported
 
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -81,8 +82,6 @@ def service_card(labels: Sequence[str], head: Head) -> ModelCard:
 
 def assembled(network: Imported, card: ModelCard) -> ImageClassifier:
     """The classifier; raises BadModel where card and network disagree about classes, channels or size."""
-    from radproof.models.graph import cut
-
     _agree(network, card)
     height, width = card.size
     example = torch.zeros(network.batch or 2, network.channels, height, width)
