@@ -10,16 +10,17 @@ from torch.fx import GraphModule
 
 
 class Tap(nn.Module):
-    """Lets maps pass; keeps them while it is open."""
+    """Lets maps pass; keeps them, channels second, while it is open."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels_last: bool = False) -> None:
         super().__init__()
+        self.channels_last = channels_last
         self.kept: list[Tensor] | None = None
 
     def forward(self, maps: Tensor) -> Tensor:
         """The same maps."""
         if self.kept is not None:
-            self.kept.append(maps)
+            self.kept.append(maps.permute(0, 3, 1, 2) if self.channels_last else maps)
         return maps
 
 

@@ -27,16 +27,20 @@ from radproof.models.graph_nodes import (
 )
 
 _aten: Any = torch.ops.aten
-_GUARDS = frozenset(
-    "_guards_fn guardsfn _assert_tensor_metadata _assert_async _assert_scalar _assert sym_constrain_range "
-    "sym_constrain_range_for_size _check _check_is_size print".split()
-)
-_DROPS = frozenset(
-    "dropout dropout_ feature_dropout feature_dropout_ alpha_dropout alpha_dropout_ feature_alpha_dropout "
-    "feature_alpha_dropout_ dropout1d dropout2d dropout3d alphadropout featurealphadropout stochasticdepth "
-    "stochastic_depth droppath drop_path".split()
-)
-_COPIES = frozenset("clone contiguous alias lift_fresh lift_fresh_copy identity positive".split())
+# fmt: off
+_GUARDS = frozenset((
+    "_guards_fn", "guardsfn", "_assert_tensor_metadata", "_assert_async", "_assert_scalar", "_assert",
+    "sym_constrain_range", "sym_constrain_range_for_size", "_check", "_check_is_size", "print",
+))
+# fmt: on
+# fmt: off
+_DROPS = frozenset((
+    "dropout", "dropout_", "feature_dropout", "feature_dropout_", "alpha_dropout", "alpha_dropout_",
+    "feature_alpha_dropout", "feature_alpha_dropout_", "dropout1d", "dropout2d", "dropout3d", "alphadropout",
+    "featurealphadropout", "stochasticdepth", "stochastic_depth", "droppath", "drop_path",
+))
+# fmt: on
+_COPIES = frozenset(("clone", "contiguous", "alias", "lift_fresh", "lift_fresh_copy", "identity", "positive"))
 _DETACHES = frozenset(("detach", "detach_"))
 _CASTS = frozenset(("to", "_to_copy"))
 _NARROW = (torch.float16, torch.bfloat16, torch.float64)
@@ -80,7 +84,7 @@ def _float32(graph: GraphModule) -> list[str]:
     plain: Callable[[Any], Any] = lambda value: torch.float32 if value in _NARROW else value  # noqa: E731
     for node in calls(graph):
         node.args = cast(Any, map_aggregate(node.args, plain))
-        node.kwargs = cast(Any, map_aggregate(cast(Any, node.kwargs), plain))
+        node.kwargs = cast(Any, map_aggregate(node.kwargs, plain))
     graph.float()
     other = sorted(str(kind).removeprefix("torch.") for kind in kinds - {torch.float32})
     return [f"weights stored as {', '.join(other)} are computed in float32"] if other else []
@@ -117,7 +121,7 @@ def _functional(graph: GraphModule) -> None:
     """Calls in place become calls that leave their argument alone, unless a view of it would miss the change."""
     for module in graph.modules():
         if getattr(module, "inplace", False) is True:
-            module.inplace = False  # pyright: ignore[reportAttributeAccessIssue]
+            cast(Any, module).inplace = False
     order = {node: index for index, node in enumerate(graph.graph.nodes)}
     for node in calls(graph):
         given = first_input(node)
@@ -195,9 +199,9 @@ def _reshape(graph: GraphModule) -> None:
             with graph.graph.inserting_before(node):
                 node.replace_input_with(given, graph.graph.call_function(_aten.contiguous.default, (given,)))
     for node in calls(graph):
-        if node.target is _aten.reshape.default and len(shape := cast(list[Any], node.args[1])) == 2:
-            if isinstance(shape[0], Node) and shape[1] == -1 and first_size(shape[0]):
-                node.target, node.args = _aten.flatten.using_ints, (node.args[0], 1)
+        shape: Any = node.args[1] if node.target is _aten.reshape.default else ()
+        if len(shape) == 2 and isinstance(shape[0], Node) and shape[1] == -1 and first_size(shape[0]):
+            node.target, node.args = _aten.flatten.using_ints, (node.args[0], 1)
 
 
 def _unbatched(shape: list[Any]) -> list[Any]:
@@ -210,11 +214,13 @@ def _unbatched(shape: list[Any]) -> list[Any]:
 
 def first_size(node: Node) -> bool:
     """Whether a node reads how many images there are: size(x, 0) in any spelling."""
-    if node.target in (_aten.sym_size.int, "size") and len(node.args) > 1:
-        return node.args[1] == 0
-    if called_plainly(node) == "getitem" and node.args[1] == 0 and isinstance(node.args[0], Node):
-        return called_plainly(node.args[0]) in ("size", "getattr") and node.args[0].args[1:] in ((), ("shape",))
-    return False
+    given, rest = first_input(node), tuple(node.args)[1:]
+    if rest != (0,) or given is None:
+        return False
+    if node.target in (_aten.sym_size.int, "size"):
+        return True
+    told = called_plainly(given), tuple(given.args)[1:]
+    return called_plainly(node) == "getitem" and told in (("size", ()), ("getattr", ("shape",)))
 
 
 def called_plainly(node: Node) -> str:

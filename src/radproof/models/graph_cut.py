@@ -49,7 +49,7 @@ def cut(graph: GraphModule, example: Tensor, batch: int | None = None) -> tuple[
 def _parts(graph: GraphModule, found: Survey, place: _Place, batch: int | None) -> tuple[GraphBackbone, nn.Module]:
     shape, width = found.shapes[place.maps], found.shapes[place.features]
     stages = stages_of(graph, found, place.maps) if len(shape) == 4 else []
-    taps = {node: Tap() for node in stages}
+    taps = {node: Tap(_lies_last(found.shapes[node])) for node in stages}
     if len(shape) != 4:
         body, head = (
             part(graph, None, place.maps, after=small, taps=taps),
@@ -101,8 +101,13 @@ def _narrowed(graph: GraphModule, found: Survey) -> Iterator[_Place]:
         return
     between = found.live[found.live.index(wide[-1]) + 1 : found.live.index(features) + 1]
     if not any(has_weights(graph, node) for node in between):
-        shape = found.shapes[wide[-1]]
-        yield _Place(wide[-1], _flattened(graph, found, features), shape[1] == shape[2] != shape[3])
+        last = _lies_last(found.shapes[wide[-1]])
+        yield _Place(wide[-1], _flattened(graph, found, features), last)
+
+
+def _lies_last(shape: Shape) -> bool:
+    """Whether maps look as if their channels were last: height and width are equal more often than not."""
+    return shape[1] == shape[2] != shape[3]
 
 
 def _vector(shape: Shape) -> int | None:

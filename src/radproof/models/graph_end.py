@@ -10,17 +10,22 @@ from radproof.core.types import Head
 from radproof.errors import BadModel
 from radproof.models.graph_nodes import called, first_input, output
 
-_THROUGH = frozenset(
-    "to _to_copy reshape view _unsafe_view flatten unflatten squeeze unsqueeze identity contiguous clone alias float "
-    "cast type".split()
-)
+# fmt: off
+_THROUGH = frozenset((
+    "to", "_to_copy", "reshape", "view", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "identity",
+    "contiguous", "clone", "alias", "float", "cast", "type",
+))
+# fmt: on
 _HEADS: dict[str, Head] = {
     **dict.fromkeys(("softmax", "_softmax", "special_softmax", "log_softmax", "_log_softmax", "logsoftmax"), "softmax"),
     **dict.fromkeys(("sigmoid", "special_expit", "expit", "logsigmoid", "log_sigmoid"), "sigmoid"),
 }
-_STEPS = frozenset(
-    "argmax argmin round sign floor ceil trunc gt ge lt le eq ne topk one_hot heaviside bucketize bool int long".split()
-)
+# fmt: off
+_STEPS = frozenset((
+    "argmax", "argmin", "round", "sign", "floor", "ceil", "trunc", "gt", "ge", "lt", "le", "eq", "ne", "topk",
+    "one_hot", "heaviside", "bucketize", "bool", "int", "long",
+))
+# fmt: on
 
 
 def take_off(graph: GraphModule) -> tuple[GraphModule, Head | None, str | None]:

@@ -10,11 +10,14 @@ from torch import nn
 from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 
-_VIEWS = frozenset(
-    "view reshape flatten unflatten permute transpose t mT squeeze unsqueeze expand expand_as narrow select slice chunk "
-    "split tensor_split unbind unfold view_as reshape_as contiguous to detach getitem movedim swapaxes alias diagonal "
-    "as_strided type_as float type".split()
-)
+# fmt: off
+_VIEWS = frozenset((
+    "view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "mT", "squeeze", "unsqueeze", "expand",
+    "expand_as", "narrow", "select", "slice", "chunk", "split", "tensor_split", "unbind", "unfold", "view_as",
+    "reshape_as", "contiguous", "to", "detach", "getitem", "movedim", "swapaxes", "alias", "diagonal", "as_strided",
+    "type_as", "float", "type",
+))
+# fmt: on
 
 
 def called(graph: GraphModule, node: Node) -> str:
@@ -57,7 +60,7 @@ def without_writing(node: Node) -> Any:
     target: Any = node.target
     if isinstance(target, OpOverload):
         packet = getattr(torch.ops.aten, str(target.overloadpacket.__name__).rstrip("_"), None)
-        return getattr(packet, str(target._overloadname), None) if packet is not None else None
+        return getattr(packet, str(cast(Any, target)._overloadname), None) if packet is not None else None
     if node.op == "call_method":
         plain = str(target).rstrip("_")
         return plain if hasattr(torch.Tensor, plain) else None

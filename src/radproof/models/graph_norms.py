@@ -28,7 +28,7 @@ def evaluate(graph: GraphModule) -> list[str]:
     notes: list[str] = []
     for node in calls(graph):
         name = called(graph, node)
-        if name == "batch_norm" and isinstance(node.target, torch._ops.OpOverload):
+        if name == "batch_norm" and node.target is _aten.batch_norm.default:
             notes += _plain(node)
         elif name in _TUPLES and len(node.args) > 6:
             notes += _from_tuple(graph, node, *_TUPLES[name])

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
 from radproof.models.graph_clean import first_size
-from radproof.models.graph_nodes import calls, placeholder, output
+from radproof.models.graph_nodes import calls, output, placeholder
 
 _aten: Any = torch.ops.aten
 Shape = tuple[int, ...]

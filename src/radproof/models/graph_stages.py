@@ -48,10 +48,11 @@ def _runs(graph: GraphModule, found: Survey, maps: Node) -> list[_Run]:
         weighted = weighted or has_weights(graph, node)
         shape = found.shapes.get(node, ())
         if weighted and node in narrow and len(shape) == 4 and "pad" not in called(graph, node):
-            if not runs or runs[-1].shape != shape:
+            if not runs or sorted(runs[-1].shape) != sorted(shape):
                 runs.append(_Run(shape, node))
-            runs[-1].last = node
-            runs[-1].meets = runs[-1].meets or _meets(found, node)
+            if runs[-1].shape == shape:  # not the same maps in another order of axes, as some normalisations want them
+                runs[-1].last = node
+                runs[-1].meets = runs[-1].meets or _meets(found, node)
         if node is maps:
             break
     return runs
