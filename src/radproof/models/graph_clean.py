@@ -52,6 +52,7 @@ def tidy(graph: GraphModule) -> GraphModule:
     The graph given is used up. What was changed beyond form is told by `notes_of`.
     """
     notes = list(notes_of(graph))
+    graph.eval()
     graph.graph.set_codegen(CodeGen())
     # A new module leaves behind what an exported program's own module checks and converts on the way in and out.
     graph = GraphModule(graph, graph.graph)
@@ -192,14 +193,14 @@ def _reshape(graph: GraphModule) -> None:
             and len(node.args) > 1
             and not isinstance(node.args[1], torch.dtype)
         ):
-            shape = node.args[1] if isinstance(node.args[1], list | tuple) else node.args[1:]
+            shape: Any = node.args[1] if isinstance(node.args[1], list | tuple) else node.args[1:]
             node.op, node.target = "call_function", _aten.reshape.default
-            node.args = (node.args[0], _unbatched(list(cast(Any, shape))))
+            node.args = (node.args[0], _unbatched(list(shape)))
         elif name == "as_strided" and (given := first_input(node)) is not None:
             with graph.graph.inserting_before(node):
                 node.replace_input_with(given, graph.graph.call_function(_aten.contiguous.default, (given,)))
     for node in calls(graph):
-        shape: Any = node.args[1] if node.target is _aten.reshape.default else ()
+        shape = cast(Any, node.args[1]) if node.target is _aten.reshape.default else ()
         if len(shape) == 2 and isinstance(shape[0], Node) and shape[1] == -1 and first_size(shape[0]):
             node.target, node.args = _aten.flatten.using_ints, (node.args[0], 1)
 

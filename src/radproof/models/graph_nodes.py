@@ -47,7 +47,11 @@ def writes(graph: GraphModule, node: Node) -> bool:
     if node.op == "call_module":
         return bool(getattr(graph.get_submodule(str(node.target)), "inplace", False))
     name = called(graph, node)
-    return (name.endswith("_") and not name.endswith("__")) or name in _IN_PLACE or node.kwargs.get("inplace") is True
+    return (
+        (name.endswith("_") and not name.endswith("__"))
+        or name in (*_IN_PLACE, "setitem")
+        or node.kwargs.get("inplace") is True
+    )
 
 
 _IN_PLACE = {

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.fx import Graph, GraphModule, Node
 
-from radproof.models.graph_nodes import output, placeholder
+from radproof.models.graph_nodes import is_view, output, placeholder, writes
 from radproof.models.graph_shapes import Shape, is_place
 
 _aten: Any = torch.ops.aten
@@ -26,7 +26,7 @@ def part(
 ) -> GraphModule:
     """From behind `start` (None: the input) up to `end` (None: the answer); `taps` let these nodes' values pass."""
     begin, last = start or placeholder(graph), end or output(graph).all_input_nodes[0]
-    wanted = _wanted(begin, last)
+    wanted = _wanted(graph, begin, last)
     made = Graph()
     given = made.placeholder("x")
     known = {begin: before(made, given) if before else given}
@@ -62,7 +62,8 @@ class _Root:
         return found
 
 
-def _wanted(begin: Node, last: Node) -> set[Node]:
+def _wanted(graph: GraphModule, begin: Node, last: Node) -> set[Node]:
+    order = {node: index for index, node in enumerate(graph.graph.nodes)}
     wanted: set[Node] = set()
     open_ = [last]
     while open_:
@@ -71,7 +72,16 @@ def _wanted(begin: Node, last: Node) -> set[Node]:
             continue
         wanted.add(node)
         open_.extend([] if is_place(node) else node.all_input_nodes)
+        open_.extend(user for user in _written(graph, node) if order[user] < order[last])
     return wanted
+
+
+def _written(graph: GraphModule, node: Node) -> list[Node]:
+    """Calls that change what a node gave in place, by itself or by a view of it."""
+    found = [user for user in node.users if writes(graph, user) and user.all_input_nodes[0] is node]
+    for view in (user for user in node.users if is_view(graph, user)):
+        found += _written(graph, view)
+    return found
 
 
 def flat(graph: Graph, node: Node) -> Node:
