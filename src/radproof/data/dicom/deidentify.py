@@ -63,6 +63,10 @@ class Facts(Record):
     kvp: float | None = None
     exposure: float | None = None  # mAs
     exposure_time: float | None = None  # ms
+    burned_in: str = ""  # YES or NO, where the file says whether letters are in the pixels
+    orientation: tuple[str, ...] = ()  # where rows and columns lead: ("L", "F")
+    intensity: str = ""  # LIN or LOG, of the X-ray beam
+    intensity_sign: int | None = None  # 1 or -1
 
 
 def facts_of(header: Header, frame: int = 0) -> Facts:
@@ -104,6 +108,10 @@ def facts_of(header: Header, frame: int = 0) -> Facts:
         kvp=_number(dataset, "KVP"),
         exposure=_number(dataset, "Exposure"),
         exposure_time=_number(dataset, "ExposureTime"),
+        burned_in=_word(dataset, "BurnedInAnnotation", terms.YES_NO),
+        orientation=_words(dataset, "PatientOrientation", terms.DIRECTIONS),
+        intensity=_word(dataset, "PixelIntensityRelationship", terms.INTENSITIES),
+        intensity_sign=_sign(dataset, "PixelIntensityRelationshipSign"),
     )
 
 
@@ -140,3 +148,8 @@ def _words(dataset: "Dataset", keyword: str, known: frozenset[str]) -> tuple[str
 def _number(dataset: "Dataset", keyword: str) -> float | None:
     found = numbers_of(dataset, keyword)
     return found[0] if len(found) == 1 else None
+
+
+def _sign(dataset: "Dataset", keyword: str) -> int | None:
+    found = _number(dataset, keyword)
+    return int(found) if found in (1, -1) else None

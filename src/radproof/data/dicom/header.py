@@ -44,7 +44,8 @@ _PLAIN = re.findall(
     SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows Columns BitsAllocated BitsStored
     HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit RescaleSlope RescaleIntercept RescaleType
     WindowCenter WindowWidth VOILUTFunction PresentationLUTShape LossyImageCompression LossyImageCompressionRatio
-    LossyImageCompressionMethod RedPaletteColorLookupTableDescriptor GreenPaletteColorLookupTableDescriptor
+    LossyImageCompressionMethod BurnedInAnnotation PatientOrientation PixelIntensityRelationship
+    PixelIntensityRelationshipSign RedPaletteColorLookupTableDescriptor GreenPaletteColorLookupTableDescriptor
     BluePaletteColorLookupTableDescriptor
     """,
 )

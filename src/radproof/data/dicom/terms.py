@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Words that the DICOM standard itself defines, and that therefore name no person."""
 
+from itertools import permutations
+
 
 def _terms(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -24,3 +26,6 @@ SHAPES = _terms("IDENTITY INVERSE")
 UNITS = _terms("HU US OD MGML HU_MOD PCT Z_EFF ED")
 FUNCTIONS = _terms("LINEAR LINEAR_EXACT SIGMOID")
 LOSSY = _terms("ISO_10918_1 ISO_14495_1 ISO_15444_1 ISO_15444_15 ISO_13818_2 ISO_14496_10 ISO_23008_2")
+YES_NO = _terms("YES NO")
+INTENSITIES = _terms("LIN LOG")
+DIRECTIONS = frozenset("".join(letters) for count in (1, 2, 3) for letters in permutations("ALRPHF", count))
