@@ -7,12 +7,16 @@ from typing import Annotated
 import typer
 
 from radproof.cli.console import Bars, print_json, print_lines
+from radproof.cli.getting import get
 from radproof.errors import GateFailed
 
 app = typer.Typer(help="Import, audit and draw data sets.", no_args_is_help=True, rich_markup_mode=None)
+app.command("get")(get)
 
 Classes = Annotated[str | None, typer.Option(help="Findings to tell apart, with commas.")]
-Source = Annotated[Path, typer.Argument(help="NIH release, folder per class, or manifest.")]
+Source = Annotated[
+    Path, typer.Argument(help="NIH release, folder per class, manifest, DICOM, NIfTI, MedMNIST .npz, or .tar shards.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Data as JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
@@ -26,6 +30,15 @@ def import_(
     patients: Annotated[
         Path | None, typer.Option(help="A folder's table: path,patient and perhaps view,age,sex.")
     ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Table (CSV) of what each image shows, for folders without classes.")
+    ] = None,
+    label_tag: Annotated[
+        str | None, typer.Option(help="The DICOM attribute that says it instead, such as BodyPartExamined.")
+    ] = None,
+    voi: Annotated[
+        str, typer.Option(help="A DICOM's window: file | full | minmax | CENTRE,WIDTH in its own units.")
+    ] = "file",
     split: Annotated[str, typer.Option(help="patient (60/20/20) | release (its own test list).")] = "patient",
     balance: Annotated[str | None, typer.Option(help="class or class,view: equal numbers in each fold.")] = None,
     size: Annotated[int | None, typer.Option(help="Resize the longer side.")] = None,
@@ -42,6 +55,9 @@ def import_(
             progress=bars,
             classes=tuple(classes.split(",")) if classes else None,
             patients=str(patients) if patients else None,
+            labels=str(labels) if labels else None,
+            label_tag=label_tag,
+            voi=tuple(voi.split(",")) if "," in voi else voi,
             multi_label=multi_label,
             split=split,
             balance=tuple(balance.split(",")) if balance else (),
