@@ -34,7 +34,7 @@ def identity(root: str, patient: str, series: str, instance: str) -> Identity:
 
 def uid(*parts: str) -> str:
     """A DICOM UID below 2.25 (a UUID in decimal digits), the same for the same parts."""
-    return f"2.25.{uuid.UUID(bytes=_hash(*parts)[:16], version=8).int}"
+    return f"2.25.{uuid.UUID(bytes=_hash(*parts)[:16], version=5).int}"
 
 
 def _hash(*parts: str) -> bytes:
