@@ -3,8 +3,11 @@
 import gzip
 import hashlib
 import io
+import subprocess
+import sys
 import tarfile
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -136,6 +139,27 @@ def test_what_a_killed_run_left_is_gone_on_from(order, server, tmp_path):
     (tmp_path / "x.bin").rename(tmp_path / "x.bin.part")  # killed between the last byte and the renaming
     assert quick(order()).read_bytes() == CONTENT
     assert len(server.seen) == 2
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_keeps_what_has_come(order, server, tmp_path):
+    def stall(handler):
+        whole(handler, CONTENT, 200_000)
+        threading.Event().wait(30)
+
+    server.answers = [stall]
+    code = (
+        "import sys; from pathlib import Path; from radproof.data.transfer import Order, fetch; "
+        "fetch(Order(sys.argv[1], Path(sys.argv[2]), ()))"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, order().url, str(order().file)])
+    part = tmp_path / "x.bin.part"
+    while child.poll() is None and not (part.is_file() and part.stat().st_size == 200_000):
+        time.sleep(0.05)
+    child.kill()  # SIGKILL
+    assert child.wait() == -9
+    assert quick(order()).read_bytes() == CONTENT
+    assert server.seen[-1][1:] == ("bytes=200000-", '"one"')
 
 
 def test_a_file_that_changed_meanwhile_is_begun_anew(order, server, tmp_path):

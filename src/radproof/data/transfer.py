@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import os
 import shutil
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -20,7 +21,8 @@ from urllib.parse import urlsplit
 from radproof.core.progress import SILENT, Progress
 from radproof.errors import BadData, BadInput, StorageFull
 
-ATTEMPTS = 6  # in a row without a single new byte
+ATTEMPTS = 5  # in a row without a single new byte
+_NOBODY = (ConnectionRefusedError, socket.gaierror)  # a name or a port that is not there: waiting rarely helps
 RESERVE = 512 * 1024**2  # bytes of the disk that stay free
 _PIECE = 1024**2
 _OFFLINE = "check the network (or a proxy in HTTPS_PROXY), or give a mirror with --base"
@@ -52,11 +54,12 @@ def fetch(order: Order, *, progress: Progress = SILENT, timeout: float = 60.0, p
         try:
             if _pull(order, part, opener, told, timeout):
                 break
-            reason = "the connection was cut"
+            reason, patience = "the connection was cut", ATTEMPTS
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
             reason = _reason(error, order)
+            patience = 2 if isinstance(getattr(error, "reason", error), _NOBODY) else ATTEMPTS
         idle = 0 if _size(part) > before else idle + 1
-        if idle >= ATTEMPTS:
+        if idle >= patience:
             raise BadInput(
                 f"cannot fetch {order.file.name}: {reason}; {_OFFLINE}; what has come is kept for the next run"
             )
