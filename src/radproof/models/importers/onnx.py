@@ -85,12 +85,14 @@ def _imported(model: "ModelProto", signature: Signature) -> Imported:
 
 
 def _built(model: "ModelProto", signature: Signature, *, one_image: bool = False) -> _Built:
-    """The file's graph, for any number of images if it may be; for any size if the file tells none and its layers
-    take any.
+    """The file's graph, for any size of images if it tells none and its layers take any.
+
+    one_image: for any number of images though it tells one.
     """
     batch = None if one_image else signature.batch
     counts = (batch,) if batch else (3, 5)
-    note = "the file takes one image at a time; here it takes any number, with the same answers" if one_image else ""
+    note = f"the file takes {signature.batch} at a time; here it takes any number, with the same answers"
+    note = note if one_image else ""
     if signature.size is not None:
         shapes = [signature.shaped(count, *signature.size) for count in counts]
         return _Built(build(model, signature, shapes, one_image=one_image), signature.size, batch, note)

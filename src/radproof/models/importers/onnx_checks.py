@@ -86,6 +86,8 @@ def _bytes(path: Path, most: int) -> bytes:
 def _refuse_kinds(model: "ModelProto", name: str) -> None:
     if not model.graph.node:
         raise BadModel(f"{name} holds no ONNX network")
+    if len(model.graph.node) > MOST_NODES:
+        raise BadModel(f"{name} has {len(model.graph.node)} operators, at most {MOST_NODES} are read")
     if model.training_info or model.graph.sparse_initializer:
         raise BadModel(f"{name} holds training steps or sparse weights, which are not read; export it for inference")
     if opset_of(model) not in OPSETS:
@@ -142,8 +144,6 @@ def _bytes_of(tensor: "TensorProto", name: str) -> int:
 def _check_graph(model: "ModelProto", name: str) -> None:
     """Each value is made once, and before it is used: no cycle, nothing missing, no name twice."""
     graph = model.graph
-    if len(graph.node) > MOST_NODES:
-        raise BadModel(f"{name} has {len(graph.node)} operators, at most {MOST_NODES} are read")
     given = [value.name for value in graph.input]
     weights = [tensor.name for tensor in graph.initializer]
     _refuse_twice(given, name)

@@ -107,6 +107,7 @@ class Tracer:
         self.where = ""  # the ONNX node in hand, for messages and names
         self._names = names  # of stored weights, by identity
         self._kept: dict[int, tuple[Tensor, fx.Node]] = {}
+        self._held: set[int] = set()
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The value of a call: a constant where all that goes in is constant, otherwise live.
@@ -133,6 +134,10 @@ class Tracer:
             return found[0]
         node = self.graph.call_function(function, tuple(_mapped(args, self._argument)))
         return Dim(self, node, tuple(found))
+
+    def hold(self, *values: Value) -> None:
+        """Keep stored weights as buffers: no gradient ever goes to them."""
+        self._held.update(id(value) for value in values)
 
     def size(self, value: Value, axis: int) -> Any:
         """The size of a dimension, a plain number if it is always the same."""
@@ -170,7 +175,7 @@ class Tracer:
         if id(tensor) in self._kept:
             return self._kept[id(tensor)][1]
         name = self._fresh(self._names.get(id(tensor), "constant"))
-        if id(tensor) in self._names and tensor.is_floating_point():
+        if id(tensor) in self._names and id(tensor) not in self._held and tensor.is_floating_point():
             self.root.register_parameter(name, nn.Parameter(tensor))
         else:
             self.root.register_buffer(name, tensor)

@@ -7,7 +7,7 @@ parser is given a file only after its messages and numbers were counted.
 
 from radproof.errors import BadModel
 
-MOST_FIELDS = 2_000_000
+MOST_FIELDS = 1_000_000
 MOST_NUMBERS = 1 << 29  # bytes of packed numbers, each of which may take eight in memory
 
 # Field numbers of onnx.proto that hold messages: number -> kind of message.

@@ -63,7 +63,7 @@ def _fused(call: Call) -> Any:
         return call.do(F.leaky_relu, found, *given)
     if name == "HardSigmoid":
         return call.do(torch.clamp, call.do(torch.add, call.do(torch.mul, found, given[0]), given[1]), 0.0, 1.0)
-    known = {"": None, "Relu": F.relu, "Sigmoid": torch.sigmoid, "Tanh": torch.tanh}
+    known: dict[str, Any] = {"": None, "Relu": F.relu, "Sigmoid": torch.sigmoid, "Tanh": torch.tanh}
     call.refuse(name in known, f"the fused activation {name!r}")
     return found if not name else call.do(known[name], found)
 

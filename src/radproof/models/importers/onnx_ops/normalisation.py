@@ -15,6 +15,7 @@ def _batch(call: Call) -> Any:
     call.refuse(not call.attr("training_mode", 0) and call.outputs == 1, "batch normalisation in training mode")
     call.refuse(call.attr("spatial", 1) == 1, "batch normalisation of single pixels")
     x, weight, bias, mean, var = (call[at] for at in range(5))
+    call.tracer.hold(mean, var)
     return call.do(F.batch_norm, x, mean, var, weight, bias, False, 0.0, call.attr("epsilon", 1e-5))
 
 
@@ -25,11 +26,8 @@ def _instance(call: Call) -> Any:
 
 @operator("GroupNormalization")
 def _group(call: Call) -> Any:
-    groups, channels = int(call.attr("num_groups")), call.tracer.size(call[0], 1)
-    weight, bias = call[1], call[2]
-    if call.opset < 21:  # one number per group
-        weight, bias = (call.do(torch.repeat_interleave, v, channels // groups) for v in (weight, bias))
-    return call.do(F.group_norm, call[0], groups, weight, bias, call.attr("epsilon", 1e-5))
+    call.refuse(call.opset >= 21, "group normalisation as it was before opset 21")
+    return call.do(F.group_norm, call[0], int(call.attr("num_groups")), call[1], call[2], call.attr("epsilon", 1e-5))
 
 
 def _over(call: Call) -> tuple[int, ...]:
@@ -65,12 +63,7 @@ def _lp(call: Call) -> Any:
 
 @operator("LRN")
 def _local(call: Call) -> Any:
-    size, alpha, beta = int(call.attr("size")), call.attr("alpha", 1e-4), call.attr("beta", 0.75)
     call.refuse(rank_of(call[0]) == 4, "local response normalisation of anything but images")
-    if size % 2:
-        return call.do(F.local_response_norm, call[0], size, alpha, beta, call.attr("bias", 1.0))
-    squares = call.do(torch.unsqueeze, call.do(torch.square, call[0]), 1)
-    squares = call.do(F.pad, squares, [0, 0, 0, 0, (size - 1) // 2, size // 2])
-    mean = call.do(torch.squeeze, call.do(F.avg_pool3d, squares, (size, 1, 1), 1), 1)
-    scale = call.do(torch.pow, call.do(torch.add, call.do(torch.mul, mean, alpha), call.attr("bias", 1.0)), beta)
-    return call.do(torch.div, call[0], scale)
+    size, bias = int(call.attr("size")), call.attr("bias", 1.0)
+    call.refuse(size % 2 == 1, "local response normalisation over an even number of channels")
+    return call.do(F.local_response_norm, call[0], size, call.attr("alpha", 1e-4), call.attr("beta", 0.75), bias)

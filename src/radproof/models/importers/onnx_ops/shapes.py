@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from radproof.errors import BadModel
 from radproof.models.importers.onnx_ops.table import Call, operator
 from radproof.models.importers.onnx_values import MOST_FOLDED, Dim, Dims, Live, Unconvertible, Value, rank_of, settled
 
@@ -53,14 +54,13 @@ def _range(call: Call) -> Any:
     start, limit, step = (call.constants(at) or [0] for at in range(3))
     call.refuse(step[0] != 0, "a range without a step")
     _limit(call, math.ceil((limit[0] - start[0]) / step[0]))
-    kind = call[0].dtype if isinstance(call[0], Tensor) else torch.int64
+    first = call[0]
+    kind = first.dtype if isinstance(first, Tensor) else torch.int64
     count = max(math.ceil((limit[0] - start[0]) / step[0]), 0)
     return (torch.arange(count, dtype=torch.float64) * step[0] + start[0]).to(kind)
 
 
 def _limit(call: Call, count: float) -> None:
-    from radproof.errors import BadModel
-
     if count > MOST_FOLDED:
         raise BadModel(f"{call.tracer.where} would make an array of {count} values, at most {MOST_FOLDED} are made")
 

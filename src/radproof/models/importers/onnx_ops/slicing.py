@@ -23,7 +23,7 @@ def _slice(call: Call) -> Any:
     axes = list(range(len(starts))) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        call.refuse(isinstance(axis, int) and -rank <= axis < rank, f"a slice along axis {axis}")
+        call.refuse(-rank <= axis < rank, f"a slice along axis {axis}")
         x = _cut(call, x, int(axis) % rank, start, end, step)
     return x
 
