@@ -4,7 +4,7 @@
 Ratios are measured side by side in one run; absolute times are those of the machine named in the file. Suites can be
 run one by one, and results of earlier runs of the same version are kept for those that are left out:
 
-    python -m bench [certify] [defenses] [detectors] [memory] [speed] [strength] [training] [--quick]
+    python -m bench [certify] [defenses] [detectors] [guard] [memory] [speed] [strength] [training] [--quick]
 """
 
 import argparse
@@ -19,8 +19,8 @@ from typing import Any
 from radproof import __version__
 
 HERE = Path(__file__).parent
-SUITES = ("certify", "defenses", "detectors", "memory", "speed", "strength", "training")
-QUICK = ("certify", "defenses", "detectors", "memory", "speed", "strength", "training")  # suites that know --quick
+SUITES = ("certify", "defenses", "detectors", "guard", "memory", "speed", "strength", "training")
+QUICK = ("certify", "defenses", "detectors", "guard", "memory", "speed", "strength", "training")  # suites that know --quick
 
 
 def main() -> None:

@@ -60,6 +60,7 @@ def guarded(
         home = os.path.realpath(home)
         job = {
             "task": task,
+            "home": home,
             "arguments": dict(arguments),
             "read": _real(read),
             "write": _made(write, home),

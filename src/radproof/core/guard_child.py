@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from radproof import errors
 from radproof.core.guard_doors import shut, unshare
+from radproof.core.guard_watch import Tree
 
 _PAUSE = 0.05  # seconds between two messages of steps done
 
@@ -72,10 +73,11 @@ def main(stream: int, parent: int) -> NoReturn:
     job: dict[str, Any] = json.loads(sys.stdin.buffer.read())
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
+    os.close(nothing)
     os.umask(0o077)
     reporter = Reporter(stream)
     reached: set[str] = set()
-    if sys.platform == "linux":
+    if sys.platform == "linux" and "linux" not in job["without"]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         reached = unshare(job, parent)
         worker = os.fork()
@@ -95,11 +97,12 @@ def nothing() -> None:
 
 
 def _wait(worker: int) -> NoReturn:
-    """Bury orphans until the worker ends, and end as it did."""
+    """Bury orphans until the worker ends, end those that it left, and end as it did."""
     while True:
         ended, status = os.waitpid(-1, 0)
         if ended == worker:
             break
+    Tree(os.getpid()).kill_below()
     if os.WIFSIGNALED(status):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), os.WTERMSIG(status))

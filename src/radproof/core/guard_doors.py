@@ -11,7 +11,7 @@ from collections.abc import Generator
 from contextlib import suppress
 from typing import Any
 
-from radproof.core import landlock, namespaces
+from radproof.core import landlock, namespaces, seccomp
 
 _RUN = ("/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/nix/store", "/gnu/store")
 _READ = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ld.so.preload", "/etc/localtime", "/sys")
@@ -28,6 +28,7 @@ def unshare(job: dict[str, Any], parent: int) -> set[str]:
     reached = namespaces.enter(job["without"])
     if "mounts" in reached and not namespaces.read_only_mounts(job["write"]):
         reached.discard("mounts")
+    os.chdir(job["home"])  # once more, as the mount that it was on may be read-only now
     namespaces.gather_orphans()
     namespaces.die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
@@ -38,11 +39,12 @@ def unshare(job: dict[str, Any], parent: int) -> set[str]:
 def shut(job: dict[str, Any], reached: set[str]) -> tuple[str, ...]:
     """Second process: everything else, in the order in which each still can be done. Returns the level, in words."""
     level = ["own process"]
-    linux = sys.platform == "linux"
+    linux = sys.platform == "linux" and "linux" not in job["without"]
     if linux:
         namespaces.die_with_parent(signal.SIGKILL)
-    own_proc = "pids" in reached and namespaces.own_proc()
-    shared = "mounts" in reached and namespaces.own_shared_memory()
+    own_proc = {"pids", "mounts"} <= reached and namespaces.own_proc()  # mounted elsewhere, it would be everyone's
+    in_memory = any(path.startswith("/dev/shm") for path in (*job["read"], *job["write"], *job["paths"]))
+    shared = "mounts" in reached and not in_memory and namespaces.own_shared_memory()
     _limit(job["limits"], own_users="users" in reached)
     level.append("resource limits")
     if not linux:
@@ -51,20 +53,25 @@ def shut(job: dict[str, Any], reached: set[str]) -> tuple[str, ...]:
     with suppress(OSError):
         namespaces.drop_capabilities()
     namespaces.no_new_privileges()
-    if "network" in reached:
-        level.append("no network")
     known = 0 if "landlock" in job["without"] else landlock.version()
     if known:
         landlock.restrict(_rules(job, own_proc, shared), known)
         level.append(f"read-only files (Landlock ABI {known})")
-        if "network" not in reached and known >= 4:
-            level.append("no TCP (Landlock)")
+    calls = "seccomp" not in job["without"] and seccomp.refuse_calls(cards=bool(_cards()))
+    if "network" in reached:
+        level.append("no network")
+    elif calls:
+        level.append("no network sockets (seccomp)")
+    elif known >= 4:
+        level.append("no TCP (Landlock)")
     if "mounts" in reached:
         level.append("read-only mounts")
     if "pids" in reached:
         level.append("own process numbers")
     elif known >= 6:
         level.append("no signals to other processes (Landlock)")
+    if calls:
+        level.append("few system calls (seccomp)")
     return tuple(level)
 
 
@@ -84,7 +91,7 @@ def _limit(limits: dict[str, Any], own_users: bool) -> None:
 
 
 def _rules(job: dict[str, Any], own_proc: bool, shared: bool) -> Generator[tuple[str, int]]:
-    cards = [path for pattern in _CARDS for path in glob.glob(pattern)]
+    cards = _cards()
     libraries = [path for path in os.environ.get("LD_LIBRARY_PATH", "").split(":") if os.path.isabs(path)]
     for path in (*_RUN, sys.prefix, sys.base_prefix, sys.exec_prefix, *libraries):
         yield path, landlock.RUN
@@ -99,3 +106,7 @@ def _rules(job: dict[str, Any], own_proc: bool, shared: bool) -> Generator[tuple
         yield path, landlock.DEVICE
     for path in (*job["write"], *(["/dev/shm"] if shared else [])):
         yield path, landlock.WRITE
+
+
+def _cards() -> list[str]:
+    return [path for pattern in _CARDS for path in glob.glob(pattern)]

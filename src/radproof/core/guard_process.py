@@ -143,6 +143,8 @@ class Child:
         code = self._process.returncode
         if code >= 0:
             why = f"it ended its process (exit code {code}) without an answer"
+        elif -code == signal.SIGXCPU:
+            why = "it took more processor time than its limit"
         elif -code == signal.SIGKILL:
             why = "the system ended its process, most likely for want of memory"
         else:
@@ -179,9 +181,9 @@ class Child:
         if taken.memory > limits.memory and (memory := min(taken.memory, self._tree.shared_once())) > limits.memory:
             raise self._over("memory", f"{memory / 1e9:.2f} GB", f"{limits.memory / 1e9:.2f} GB")
         if limits.cpu is not None and taken.cpu > limits.cpu:
-            raise self._over("processor time", f"{taken.cpu:.0f} seconds", f"{limits.cpu:g} seconds")
+            raise self._over("processor time", f"{taken.cpu:.1f} seconds", f"{limits.cpu:g} seconds")
         if limits.wall is not None and took > limits.wall:
-            raise self._over("time", f"{took:.0f} seconds", f"{limits.wall:g} seconds")
+            raise self._over("time", f"{took:.1f} seconds", f"{limits.wall:g} seconds")
         if taken.tasks > limits.processes:
             raise self._over("processes and threads", str(taken.tasks), str(limits.processes))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 _PAGE, _TICK = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
 _TRIES = 500
+_LONG = 700  # characters of a path; systems take 1024 or more
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,18 @@ class Tree:
         """Bytes resident, where pages shared by several processes count once; dearer to ask for."""
         return sum(_proportional(number) for number in _descendants(self.root) if number != self.root)
 
-    def kill(self) -> None:
-        """Everything, the root last, as orphans become its children."""
+    def kill_below(self) -> None:
+        """Everything but the root, whose children orphans become."""
         for _ in range(_TRIES):
             numbers = [number for number in _descendants(self.root) if number != self.root and not _dead(number)]
             if not numbers:
                 break
             for number in numbers:
                 _kill(number)
+
+    def kill(self) -> None:
+        """Everything, the root last."""
+        self.kill_below()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.root, signal.SIGKILL)
         for number, born in self._seen.items():
@@ -155,21 +160,22 @@ def room_left(folder: str) -> int:
 
 def remove(folder: str) -> None:
     """A folder that a stranger filled: whatever its rights and however deep."""
-    count = 0
+    emptied: list[str] = []
     waiting = [folder]
     while waiting:
         here = waiting.pop()
+        emptied.append(here)
         with suppress(OSError):
             os.chmod(here, 0o700)
             for entry in list(os.scandir(here)):
                 if not entry.is_dir(follow_symlinks=False):
                     os.unlink(entry.path)
                     continue
-                count += 1
-                flat = os.path.join(folder, f".removed-{os.getpid()}-{count}")  # beside each other, paths stay short
-                os.chmod(entry.path, 0o700)
-                os.rename(entry.path, flat)
-                waiting.append(flat)
-            if here != folder:
-                os.rmdir(here)
-    shutil.rmtree(folder, ignore_errors=True)
+                waiting.append(entry.path)
+                if len(entry.path) > _LONG:
+                    os.chmod(entry.path, 0o700)
+                    waiting[-1] = os.path.join(folder, f".removed-{len(emptied)}-{len(waiting)}")
+                    os.rename(entry.path, waiting[-1])
+    for here in reversed(emptied):
+        with suppress(OSError):
+            os.rmdir(here)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 _CREATE, _ADD, _RESTRICT = 444, 445, 446  # system calls, the same numbers on every architecture
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-_REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG, _MAKE_SYM = 1 << 4, 1 << 5, 1 << 7, 1 << 8, 1 << 12
+_REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG = 1 << 4, 1 << 5, 1 << 7, 1 << 8
 _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 _BEGAN = {2: _REFER, 3: _TRUNCATE, 5: _IOCTL_DEV}  # the version that brought each right
@@ -20,9 +20,8 @@ _NET, _SCOPE = 0b11, 0b11  # TCP bind and connect; abstract sockets and signals
 READ = _READ_FILE | _READ_DIR
 RUN = READ | _EXECUTE
 DEVICE = READ | _WRITE_FILE | _IOCTL_DEV
-WRITE = (
-    READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _MAKE_SYM | _REFER | _TRUNCATE
-)  # no devices, sockets or pipes can be made, and nothing that was written can be executed
+WRITE = READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _REFER | _TRUNCATE
+"""No links, devices, sockets or pipes can be made, and nothing that was written can be executed."""
 
 
 class _Ruleset(ctypes.Structure):
