@@ -155,16 +155,16 @@ def _table(dataset: "Dataset", keyword: str, signed: bool) -> Table | None:
         raise damaged
     count, first, bits = int(descriptor[0]) & 0xFFFF or 65536, int(descriptor[1]) & 0xFFFF, int(descriptor[2])
     first = first - 65536 if signed and first >= 32768 else first
-    entries = _entries(data, count, dataset.original_encoding[1] is not False)
+    entries = _entries(data, count, bits, dataset.original_encoding[1] is not False)
     if not 8 <= bits <= 16 or len(entries) < count:
         raise damaged
     return Table(first, bits, entries[:count] & (2**bits - 1))
 
 
-def _entries(data: list[object], count: int, little: bool) -> NDArray[np.int64]:
+def _entries(data: list[object], count: int, bits: int, little: bool) -> NDArray[np.int64]:
     """From a list of numbers or from bytes, one or two a number."""
     if len(data) == 1 and isinstance(data[0], bytes):
-        narrow = len(data[0]) < 2 * count
+        narrow = bits == 8 and len(data[0]) < 2 * count
         kind = "u1" if narrow else f"{'<' if little else '>'}u2"
         whole = data[0] if narrow else data[0][: len(data[0]) // 2 * 2]
         return np.frombuffer(whole, kind).astype(np.int64)

@@ -63,7 +63,7 @@ def opened(path: Path) -> Generator[Opened]:
             return
         stream.seek(start)
         content = inflate(stream, MAX_INFLATED)
-        yield Opened(io.BytesIO(content), len(content), 0, syntax)
+        yield Opened(content, content.getbuffer().nbytes, 0, syntax)
 
 
 def is_dicom(path: Path) -> bool:
@@ -76,24 +76,24 @@ def is_dicom(path: Path) -> bool:
     return head[128:] == b"DICM" or _bare(head) is not None
 
 
-def inflate(stream: BinaryIO, most: int) -> bytes:
+def inflate(stream: BinaryIO, most: int) -> io.BytesIO:
     """The rest of a raw deflate stream; raises BadImage where it is damaged or grows beyond `most` bytes."""
     engine = zlib.decompressobj(-zlib.MAX_WBITS)
-    content = bytearray()
+    content = io.BytesIO()
     try:
         while not engine.eof:
             packed = engine.unconsumed_tail or stream.read(2**16)
             if not packed:
                 raise BadImage("the deflated data set has no end; the file is truncated, copy or export it again")
-            content += engine.decompress(packed, 2**20)
-            if len(content) > most:
+            content.write(engine.decompress(packed, 2**20))
+            if content.tell() > most:
                 raise BadImage(
                     f"the deflated data set grows beyond {most // 2**20} MiB (a decompression bomb?); "
                     "export it as Explicit VR Little Endian"
                 )
     except zlib.error:
         raise BadImage("the deflated data set is damaged; copy or export it again") from None
-    return bytes(content)
+    return content
 
 
 def _start(stream: BinaryIO, size: int) -> tuple[int, Syntax]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The values of elements, without trusting that they are what their VR says."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from radproof.data.dicom.quiet import quiet
@@ -42,5 +43,7 @@ def registered_name(uid: str) -> str:
     """The name that the standard gives a UID; "" for those made by devices, which point to persons."""
     from pydicom.uid import UID
 
-    name = UID(uid).name if uid.startswith("1.2.840.10008.") else uid
+    if not re.fullmatch(r"1\.2\.840\.10008(\.\d{1,5}){1,10}", uid):
+        return ""
+    name = UID(uid).name
     return "" if name == uid else name
