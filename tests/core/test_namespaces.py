@@ -20,10 +20,11 @@ class Kernel:
         return 0 if self.allows(flags) else -1
 
 
-def entered(monkeypatch, allows, *, root=False, without=()):
+def entered(monkeypatch, allows, *, root=False, without=(), lasts=True):
     kernel = Kernel(allows)
     monkeypatch.setattr(namespaces, "_libc", lambda: kernel)
     monkeypatch.setattr(namespaces, "_stay", lambda user, group: None)
+    monkeypatch.setattr(namespaces, "_lasts", lambda libc, flags, user, group: lasts)
     monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
     return namespaces.enter(without), kernel.asked
 
@@ -45,6 +46,11 @@ def test_root_without_the_right_does_as_others_do(monkeypatch):
     found, asked = entered(monkeypatch, lambda flags: bool(flags & USERS), root=True)
     assert found == {"network", "pids", "mounts", "users"}
     assert [bool(flags & USERS) for flags in asked] == [False, False, False, True]
+
+
+def test_a_name_space_that_nobody_can_live_in_is_not_entered(monkeypatch):
+    found, asked = entered(monkeypatch, lambda flags: True, lasts=False)
+    assert found == set() and asked == []
 
 
 @pytest.mark.parametrize("root", [False, True])

@@ -36,11 +36,26 @@ def enter(without: Collection[str] = ()) -> set[str]:
             if not flags & (_NET | _PIDS | _MOUNTS):
                 continue
             user, group = os.geteuid(), os.getegid()
+            if private and not _lasts(libc, flags, user, group):
+                continue
             if libc.unshare(flags) == 0:
                 if private:
                     _stay(user, group)
                 return {name for flag, name in _NAMES.items() if flags & flag} | ({"users"} if private else set())
     return set()
+
+
+def _lasts(libc: Any, flags: int, user: int, group: int) -> bool:
+    """Whether a process is still itself after leaving; tried in one that is thrown away."""
+    tried = os.fork()
+    if tried == 0:
+        try:
+            if libc.unshare(flags) == 0:
+                _stay(user, group)
+                os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitpid(tried, 0)[1] == 0
 
 
 def _stay(user: int, group: int) -> None:
