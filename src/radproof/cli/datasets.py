@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from radproof.cli.console import Bars, print_json, print_lines
+from radproof.cli.exporting import export_dicom
 from radproof.cli.getting import get
 from radproof.errors import GateFailed
 
 app = typer.Typer(help="Import, audit and draw data sets.", no_args_is_help=True, rich_markup_mode=None)
 app.command("get")(get)
+app.command("export-dicom")(export_dicom)
 
 Classes = Annotated[str | None, typer.Option(help="Findings to tell apart, with commas.")]
 Source = Annotated[
