@@ -26,7 +26,7 @@ _START = (
 )
 INSIDE = "RADPROOF_GUARDED"  # says to a process that it is guarded
 _PASSED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "LD_LIBRARY_PATH", "TZ")
-_TICK, _SHARE, _SLOWEST = 0.02, 150, 0.25  # seconds between looks: at least, times what one costs, at most
+_TICK, _SHARE, _SLOWEST = 0.03, 150, 0.25  # seconds between looks: at least, times what one costs, at most
 _GRACE = 10.0  # seconds for a child to finish its batch after Ctrl-C
 _RESERVE = 1 << 30  # bytes that stay free on a disk
 
@@ -120,7 +120,7 @@ class Child:
                 continue
             self._look()
             cost = time.monotonic() - now
-            if now - checked > max(0.1, _SHARE * self._disk_cost):
+            if now - checked > max(0.25, _SHARE * self._disk_cost):
                 self._look_at_disk()
                 checked = time.monotonic()
             due = time.monotonic() + min(max(_TICK, _SHARE * cost), _SLOWEST)
