@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radproof.data.dicom.back import restore
@@ -43,6 +43,7 @@ def tables(size: int) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("kind", list(tables(8)))
 @pytest.mark.parametrize("inverted", [False, True])
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31), eighths=st.sampled_from([1, 4, 8, 16, 64, 800]))
 def test_under_a_table_the_best_value_inside_the_budget_is_taken(kind, inverted, seed, eighths):
     rng = np.random.default_rng(seed)
