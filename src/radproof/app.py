@@ -19,6 +19,7 @@ from radproof.assess.flagging import Flag, flag_images
 from radproof.assess.gate import check_known, judge, require_runs
 from radproof.assess.gate_sentence import anchor_gate
 from radproof.assess.guarding import Lesson, known_groups, source_of, teach
+from radproof.assess.inspecting import Inspection, inspected
 from radproof.assess.leavings import RESULT
 from radproof.assess.material import open_manifest
 from radproof.assess.networks import training_facts
@@ -26,11 +27,12 @@ from radproof.assess.parts import settle_all
 from radproof.assess.plan import Plan, checked, read_plan
 from radproof.assess.result import Certified, GateVerdict, Result, Shortcut
 from radproof.assess.screening import Screened, image_files, screen_files
-from radproof.assess.sections import DataPlan, DetectionPlan, Part
+from radproof.assess.sections import DataPlan, DetectionPlan, ModelPlan, Part
 from radproof.assess.tune import Tuned, read_search, tuned
 from radproof.core.depth import Depth
 from radproof.core.device import resolve
 from radproof.core.files import sha256_file, write_text
+from radproof.core.guard import guarded
 from radproof.core.params import fraction, show_fraction
 from radproof.core.progress import SILENT, Progress
 from radproof.core.rng import generator
@@ -280,6 +282,24 @@ def tune(
     write_text(folder / "tuning.md", tuning_markdown(found))
     write_text(folder / "tuning.json", found.model_dump_json(indent=1))
     return folder, found
+
+
+def check_model(
+    model: ModelPlan, data: Path, cache: Path, *, device: str = "auto", progress: Progress = SILENT, **how: Any
+) -> Inspection:
+    """What a model is and whether its images reach it as it learnt them, before anything attacks it.
+
+    `how` are keys of a plan's data section. Strangers' files are opened in a guarded process.
+    """
+    kind = kind_of(data, labelled=bool(how.get("labels")))
+    return inspected(model, checked(DataPlan, {"kind": kind, "path": str(data), **how}, "data"), cache, device, progress)
+
+
+def convert(file: Path, out: Path, *, shape: Sequence[int] = (3, 224, 224), progress: Progress = SILENT) -> Path:
+    """Run a file that radproof does not open, by its owner's word, and keep a form in which nothing runs."""
+    arguments = {"file": str(file.resolve()), "out": str(out.resolve()), "shape": list(shape)}
+    done = guarded("radproof.models.convert:task", arguments, read=[file.parent], write=[out], progress=progress)
+    return out / str(done.value)
 
 
 def audit(manifest: Manifest, *, progress: Progress = SILENT) -> tuple[Audit, tuple[Shortcut, ...]]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from radproof.assess.baselines import card_shortcuts
+from radproof.assess.conventions import insist
 from radproof.assess.sections import HardenedPlan, ModelPlan, SurrogatePlan, in_order
 from radproof.core.files import sha256_file
 from radproof.core.progress import Progress
@@ -18,8 +19,8 @@ from radproof.data.load import load_images
 from radproof.data.manifest import Manifest
 from radproof.defenses.denoiser import Denoiser
 from radproof.errors import BadModel
-from radproof.models.average import Averaged
 from radproof.models.assembly import answering, service_card
+from radproof.models.average import Averaged
 from radproof.models.black_box import BlackBox, endpoint
 from radproof.models.card import ModelCard, read_card_file
 from radproof.models.classifier import ImageClassifier
@@ -28,7 +29,6 @@ from radproof.training.denoiser import train_denoiser
 from radproof.training.denoiser_recipe import DenoiserRecipe
 from radproof.training.loop import train
 from radproof.training.recipe import TrainingRecipe
-
 
 Network = ImageClassifier | BlackBox
 
@@ -63,13 +63,18 @@ class Opener:
 
     def model(self, wanted: ModelPlan) -> Opened:
         """The network to assess; a stranger's is first tried with other conventions than those assumed."""
+        opened = self.opened(wanted)
+        if wanted.path and not wanted.only_answers and not is_own(Path(wanted.path)):
+            assert isinstance(opened.network, ImageClassifier)
+            insist(opened.network, opened.card, self.manifest)
+        return opened
+
+    def opened(self, wanted: ModelPlan) -> Opened:
+        """The network to assess, as it is assumed to take its images."""
         if wanted.only_answers:
             return self._answering(wanted)
         told = self._told(wanted.card, wanted.architecture)
-        opened = self._single(wanted.path, wanted.train, self.root / "model", told=told)
-        if wanted.path and not is_own(Path(wanted.path)):
-            self._insist_on_conventions(opened)
-        return opened
+        return self._single(wanted.path, wanted.train, self.root / "model", told=told)
 
     def surrogates(self, plans: Mapping[str, SurrogatePlan]) -> dict[str, Surrogate]:
         """Every surrogate; ensembles last, as they are made of the others."""
@@ -151,12 +156,6 @@ class Opener:
     def _told(self, card: str | None = None, architecture: str | None = None) -> Told:
         return Told(Path(card) if card else None, architecture, self.manifest.labels, self.manifest.head)
 
-    def _insist_on_conventions(self, opened: Opened) -> None:
-        from radproof.assess.conventions import insist
-
-        assert isinstance(opened.network, ImageClassifier)
-        insist(opened.network, opened.card, self.manifest)
-
     def _answering(self, wanted: ModelPlan) -> Opened:
         """A network that is only asked: a service, or a file."""
         labels, head = self.manifest.labels, self.manifest.head
@@ -203,6 +202,11 @@ def _single_network(found: Mapping[str, Surrogate], name: str | None) -> ImageCl
     network = found[name].classifier
     if not isinstance(network, ImageClassifier):
         raise BadModel(f"training cannot begin with {name}, which is an ensemble; name one of its members under start:")
+    if network.blueprint.imported:
+        raise BadModel(
+            f"training cannot begin with {name}, a file of another framework; give a recipe with weights: (safetensors "
+            "of a timm network) instead"
+        )
     return network
 
 

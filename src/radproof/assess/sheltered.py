@@ -13,6 +13,7 @@ from radproof.assess.finished import read_result
 from radproof.assess.leavings import RESULT
 from radproof.assess.plan import FILES, Plan
 from radproof.assess.result import Certified, Result
+from radproof.assess.sections import DataPlan
 from radproof.assess.workspace import DEAR
 from radproof.core.files import write_text
 from radproof.core.guard import Limits, guarded, inside
@@ -117,19 +118,28 @@ def _networks(plan: Plan) -> Iterator[Path]:
             yield Path(other.path)
 
 
+def folder_of(path: Path) -> Path:
+    """What must be readable for a file and what lies beside it."""
+    return path if path.is_dir() else path.parent
+
+
+def data_roots(data: DataPlan) -> list[Path]:
+    """Where a data set's files lie; a manifest's images may lie elsewhere than it."""
+    if data.path is None:
+        return []
+    path = Path(data.path)
+    manifest = path / NAME if path.is_dir() else path
+    known = manifest.is_file() and manifest.suffix == ".parquet"
+    return [path, *([Manifest.read(manifest).root] if known else [])]
+
+
 def _read(plan: Plan) -> list[Path]:
-    """Every file and folder that the work reads; of a model's file its folder, for the card beside it."""
-    found = [path if path.is_dir() else path.parent for path in _networks(plan)]
+    """Every file and folder that the work reads."""
     recipes = [other.train for other in (plan.model, *plan.surrogates.values(), *plan.hardened.values())]
     told = [plan.model.card, plan.data.patients, plan.data.labels, *(r.weights for r in recipes if r is not None)]
     for part in (*plan.attacks, *plan.adaptive, *plan.detection.aware):
         told += [part.params[key] for key in FILES if isinstance(part.params.get(key), str)]
-    if plan.data.path is not None:
-        data = Path(plan.data.path)
-        found.append(data if data.is_dir() else data.parent)
-        manifest = data / NAME if data.is_dir() else data
-        if manifest.is_file() and manifest.name.endswith(".parquet"):
-            found.append(Manifest.read(manifest).root)  # its images may lie elsewhere
+    found = [folder_of(path) for path in (*_networks(plan), *data_roots(plan.data))]
     return [path for path in (*found, *(Path(name) for name in told if name)) if path.exists()]
 
 

@@ -8,7 +8,7 @@ import traceback
 import typer
 
 from radproof import __version__
-from radproof.cli import assessing, certifying, datasets, gating, screening, training, tuning
+from radproof.cli import assessing, certifying, datasets, gating, models, screening, training, tuning
 from radproof.errors import RadproofError
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ screening.add_to(app)
 training.add_to(app)
 tuning.add_to(app)
 app.add_typer(datasets.app, name="data")
+app.add_typer(models.app, name="model")
 
 
 def main() -> None:
