@@ -9,7 +9,7 @@ from radproof.data.subsets import take
 from radproof.errors import BadModel
 from radproof.models.card import ModelCard
 from radproof.models.classifier import ImageClassifier
-from radproof.models.conventions import Trial, likelier, likelier_order, try_conventions
+from radproof.models.conventions import Trial, likelier, likelier_order, reordered, try_conventions
 
 IMAGES = 64
 
@@ -33,7 +33,7 @@ def insist(model: ImageClassifier, card: ModelCard, manifest: Manifest) -> None:
             f"The likely right card, on one line: {better.card()} ; {beside}"
         )
     if order is not None:
-        mended = Trial("", tried[0].blueprint.model_copy(update={"labels": order}), 0.0, tried[0].likelihoods)
+        mended = reordered(tried[0], order)
         raise BadModel(
             f"{file} likely has its classes in another order than {', '.join(model.labels)}: its answers fit "
             f"{', '.join(order)}. The likely right card, on one line: {mended.card()} ; {beside}"

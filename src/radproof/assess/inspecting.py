@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a model is, before anything attacks it: its card, its answers, and whether images reach it as it learnt them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from radproof.data.manifest import Manifest
 from radproof.data.subsets import take
 from radproof.measure.intervals import Resampler
 from radproof.models.classifier import ImageClassifier, resize
-from radproof.models.conventions import Trial, likelier
+from radproof.models.conventions import Trial, likelier, reordered
 from radproof.models.opening import is_own
 from radproof.models.preflight import preflight
 
@@ -66,21 +66,28 @@ def inspect(model: ModelPlan, data: DataPlan, cache: Path, device: str, progress
             f"its card states an accuracy of {100 * stated:.0f} %; on {accuracy.n} labelled images it is at most "
             f"{100 * accuracy.high:.0f} %"
         )
-    tried, order = trials(opened.network, manifest) if isinstance(opened.network, ImageClassifier) else ((), None)
-    better = likelier(tried) if tried else None
-    if better is not None:
-        problems.append(f"images are likely shown wrongly: {better.name} is clearly likelier than what is assumed")
-    elif order is not None:
-        mended = tried[0].blueprint.model_copy(update={"labels": order})
-        better = Trial("", mended, 0.0, tried[0].likelihoods)
-        problems.append(f"the classes likely come in another order: {', '.join(order)}")
+    tried, likely = (), ""
+    if isinstance(opened.network, ImageClassifier):
+        tried, order = trials(opened.network, manifest)
+        likely, problem = _likely(tried, order)
+        problems += [problem] if problem else []
     return Inspection(
         card=opened.card.model_dump(mode="json", exclude_defaults=True),
         accuracy=accuracy,
         problems=tuple(problems),
         tried=tuple(_row(one) for one in tried),
-        likely=better.card() if better else "",
+        likely=likely,
     )
+
+
+def _likely(tried: Sequence[Trial], order: Sequence[str] | None) -> tuple[str, str]:
+    """The card that the images speak for, and why it is not the assumed one; empty where it is."""
+    better = likelier(tried)
+    if better is not None:
+        return better.card(), f"images are likely shown wrongly: {better.name} is clearly likelier than what is assumed"
+    if order is not None:
+        return reordered(tried[0], order).card(), f"the classes likely come in another order: {', '.join(order)}"
+    return "", ""
 
 
 def task(

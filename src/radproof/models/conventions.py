@@ -6,7 +6,7 @@ conventions are tried before anything is attacked, and what the images speak for
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -123,6 +123,11 @@ def likelier_order(model: ImageClassifier, images: Sequence[Tensor], y: Tensor) 
     if permuted - as_is <= CLEAR * spread or len(truth) < FEWEST * classes:
         return None
     return tuple(model.labels[int(one)] for one in named)
+
+
+def reordered(trial: Trial, labels: Sequence[str]) -> Trial:
+    """The same convention with the classes in another order."""
+    return replace(trial, blueprint=trial.blueprint.model_copy(update={"labels": tuple(labels)}))
 
 
 def _variants(own: Blueprint) -> Iterator[tuple[str, Blueprint]]:

@@ -109,10 +109,11 @@ def _scripted(file: Path, out: Path, shape: Sequence[int]) -> Path:
 def _one_file(file: Path, out: Path) -> Path:
     """The same ONNX model with its external data inside."""
     import onnx
+    from onnx.external_data_helper import convert_model_from_external_data
 
     path = out / "model.onnx"
     model = onnx.load(str(file), load_external_data=True)
-    onnx.external_data_helper.convert_model_from_external_data(model)
+    convert_model_from_external_data(model)
     with atomic(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
     return path

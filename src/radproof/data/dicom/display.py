@@ -21,6 +21,7 @@ from radproof.errors import BadImage, BadInput
 Voi = Literal["file", "full", "minmax"] | tuple[float, float]
 """file: as the file says; full: all values that the stored bits can hold; minmax: the image's own; or a window's centre
 and width in modality units, Hounsfield units for CT."""
+_SLOPPY = 0.01  # of a window's width that may lie beyond the stored values and be cut off
 _DIGITS = 9  # decimals of a table: far finer than its 16-bit grid
 
 
@@ -58,7 +59,8 @@ def display_of(look: Look, shape: Shape, raw: NDArray[np.int32], voi: Voi = "fil
     """How the grey image `raw` is shown.
 
     Without a VOI in the file: up to 8 stored bits all that they can hold; deeper, the smallest to the largest stored
-    value of the image, padding left out. A window reaching beyond what the stored bits can hold ends there.
+    value of the image, padding left out. A window that reaches beyond what the stored bits can hold by more than a
+    hundredth of its width comes as a table: its ends are levels that no pixel can have.
     Raises BadImage for a window or table that cannot be, BadInput for another `voi`.
     """
     voi = check_voi(voi)
@@ -70,7 +72,8 @@ def display_of(look: Look, shape: Shape, raw: NDArray[np.int32], voi: Voi = "fil
         if table is None and window is None:
             return Display(*_apart(bounds.low, bounds.high, bounds), inverted)
         if table is None and window is not None and window.function != "SIGMOID":
-            return Display(*_window_ends(window, look.modality, bounds), inverted)
+            if not _reaches_beyond(window, look.modality, bounds):
+                return Display(*_window_ends(window, look.modality, bounds), inverted)
     return _tabled(look, window, table is not None, bounds)
 
 
@@ -108,9 +111,19 @@ def _ends(look: Look, shape: Shape, raw: NDArray[np.int32], voi: Voi) -> tuple[i
     return int(seen.min()), int(seen.max())
 
 
+def _reaches_beyond(window: Window, rescale: Rescale, bounds: Bounds) -> bool:
+    low, high = _stored_ends(window, rescale)
+    beyond = max(bounds.lowest - low, 0.0) + max(high - bounds.highest, 0.0)
+    return low <= bounds.highest and high >= bounds.lowest and beyond > _SLOPPY * (high - low)
+
+
+def _stored_ends(window: Window, rescale: Rescale) -> list[float]:
+    return sorted((edge - rescale.intercept) / rescale.slope for edge in window.edges())
+
+
 def _window_ends(window: Window, rescale: Rescale, bounds: Bounds) -> tuple[int, int]:
     """The stored values shown black and white, whole numbers inside the window."""
-    ends = sorted((edge - rescale.intercept) / rescale.slope for edge in window.edges())
+    ends = _stored_ends(window, rescale)
     if ends[1] < bounds.lowest or ends[0] > bounds.highest:
         raise BadImage(
             f"the window {window.centre:g}/{window.width:g} lies beside every value that the pixels can have; "
