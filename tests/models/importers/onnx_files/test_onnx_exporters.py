@@ -11,6 +11,7 @@ from torch import nn
 
 from radproof.attacks.whitebox.pgd import pgd
 from radproof.core.goals import Misclassify
+from radproof.models.graph import cut
 from radproof.models.importers.onnx import read_onnx
 
 pytestmark = [
@@ -56,26 +57,33 @@ class Pixels(nn.Module):
         return self.network((x - 0.5) / 0.25)
 
 
+def _take_statistics(norm, given):
+    norm.running_var, norm.running_mean = torch.var_mean(given[0], (0, 2, 3))
+    norm.running_var += norm.eps
+
+
 @functools.cache
 def _network(name):
     """Random weights, statistics of real activations, logits of a useful size."""
     torch.manual_seed(1)
     network = NETWORKS[name]()
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-    for norm in norms:
-        nn.init.uniform_(norm.weight, 0.7, 1.3)
-        nn.init.uniform_(norm.bias, -0.2, 0.2)
-        norm.momentum = 0.5
-    network.train()
-    with torch.no_grad():
-        for seed in range(3):
-            network((_images(16, seed) - 0.5) / 0.25)
     network.eval()
+    hooks = []
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.weight, 0.7, 1.3)
+            nn.init.uniform_(norm.bias, -0.2, 0.2)
+            hooks.append(norm.register_forward_pre_hook(_take_statistics))
+    with torch.no_grad():
+        noise = torch.randn(16, 3, SIDE, SIDE) * torch.linspace(0.1, 3, 16)[:, None, None, None]
+        network(torch.cat([(_images(32, 0) - 0.5) / 0.25, noise]))
+    for hook in hooks:
+        hook.remove()
     last = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
     with torch.no_grad():
         logits = network((_images(32, 9) - 0.5) / 0.25)
         last.bias -= logits.mean(0)
-        scale = 2 / (logits - logits.mean(0)).std()
+        scale = 0.5 / (logits - logits.mean(0)).std()
         last.weight *= scale
         last.bias *= scale
     return network.requires_grad_(False)
@@ -122,7 +130,7 @@ def test_same_logits_and_gradients_for_every_exporter(tmp_path, name, exporter, 
 
 
 def _success(model, x, y, eps):
-    adversarial = pgd(eps=eps, steps=5)(model, x, Misclassify(y), rng=torch.Generator().manual_seed(5))
+    adversarial = pgd.make({"eps": eps, "steps": 5})(model, x, Misclassify(y), rng=torch.Generator().manual_seed(5))
     return float((model(adversarial).argmax(1) != y).double().mean())
 
 
@@ -148,3 +156,12 @@ def test_the_same_attacks_succeed(tmp_path):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_same_attacks_succeed_for_all(tmp_path, name, exporter):
     _attacked(name, exporter, 18 if exporter == "new" else 13, tmp_path)
+
+
+def test_it_becomes_a_backbone_and_its_top(tmp_path):
+    found = _exported(tmp_path / "m.onnx", "mobilenet_v3_large", "old", 13, True)
+    x = (_images(3, 40) - 0.5) / 0.25
+    backbone, top = cut(found.graph, x)
+    maps = backbone.forward_features(x)
+    assert maps.shape[1:] == (960, 2, 2)
+    assert torch.equal(top(backbone.forward_head(maps)), found.graph(x))

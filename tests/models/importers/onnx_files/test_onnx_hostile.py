@@ -1,5 +1,7 @@
 """Hostile files: each first does its damage outside, in a throw-away process, and is then refused before anything."""
 
+# ruff: noqa: E501
+
 import json
 import os
 import subprocess
