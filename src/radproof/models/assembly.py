@@ -85,7 +85,7 @@ def assembled(network: Imported, card: ModelCard) -> ImageClassifier:
     _agree(network, card)
     height, width = card.size
     example = torch.zeros(network.batch or 2, network.channels, height, width)
-    backbone, top = cut(network.graph, example)
+    backbone, top = cut(network.graph, example, network.batch)
     exact = network.exact
     if network.classes == 1 and len(card.labels) == 2:
         top, exact = TwoClasses(top), _after(exact, _two)

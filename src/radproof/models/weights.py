@@ -41,18 +41,19 @@ def load_weights(path: Path, expected: Shapes, *, ignored: tuple[str, ...] = ())
         with safe_open(path, framework="pt") as file:
             there = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (a file is no mapping)
             kept = {name for name in there if name.rpartition(".")[0] not in ignored or name in expected}
-            _compare(path.name, {name: tuple(there[name].get_shape()) for name in kept}, expected)
+            compare(path.name, {name: tuple(there[name].get_shape()) for name in kept}, expected)
             kinds = {name: there[name].get_dtype() for name in kept}
-            _refuse_integers(path.name, kinds)
+            refuse_integers(path.name, kinds)
             found = {name: file.get_tensor(name) for name in sorted(kept)}
     except (SafetensorError, OSError, ValueError) as error:
         raise BadModel(f"{path.name} is not a whole safetensors file: {error}") from None
-    _refuse_nan(path.name, found)
+    refuse_nan(path.name, found)
     # Older files lack the counters of batch normalisation, which only training with momentum None reads.
     return {**{name: torch.tensor(0) for name in expected if _counter(name)}, **found}
 
 
-def _compare(file: str, found: Shapes, expected: Shapes) -> None:
+def compare(file: str, found: Shapes, expected: Shapes) -> None:
+    """Raise BadModel unless names and shapes are those expected; counters of batch normalisation may be missing."""
     missing = sorted(name for name in expected if name not in found and not _counter(name))
     extra = sorted(name for name in found if name not in expected)
     if missing or extra:
@@ -75,13 +76,15 @@ def _counter(name: str) -> bool:
     return name.endswith("num_batches_tracked")
 
 
-def _refuse_integers(file: str, kinds: Mapping[str, str]) -> None:
+def refuse_integers(file: str, kinds: Mapping[str, str]) -> None:
+    """Raise BadModel for weights whose kind, as safetensors names it, is no floating-point one."""
     for name, kind in kinds.items():
         if kind not in _FLOATING and not _counter(name):
             raise BadModel(f"{file}: {name} is stored as {kind}, expected floating-point weights")
 
 
-def _refuse_nan(file: str, tensors: Mapping[str, Tensor]) -> None:
+def refuse_nan(file: str, tensors: Mapping[str, Tensor]) -> None:
+    """Raise BadModel for the first tensor that holds NaN or an infinity."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise BadModel(f"NaN weights or infinite ones in {file} ({name}); the training diverged or the file is bad")

@@ -86,6 +86,11 @@ def refusal(path: Path, kind: Kind) -> str:
     return f"{path.name} {reason.format(file=path.name)}" if reason else ""
 
 
+def may_run(path: Path, what: str) -> str:
+    """Why a file that holds `what` is not opened, and what to do."""
+    return f"{path.name} holds {what}, and so " + _RUNS.format(file=path.name)
+
+
 def _guess(path: Path, head: bytes, last: bytes) -> Kind:
     tests: tuple[tuple[Callable[[], bool], Kind], ...] = (
         (lambda: head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 48, "safetensors"),
@@ -96,7 +101,8 @@ def _guess(path: Path, head: bytes, last: bytes) -> Kind:
         (lambda: _is_onnx(head), "onnx"),
         (lambda: path.suffix.lower() == ".onnx", "onnx"),
     )
-    return next((kind for test, kind in tests if test()), "unknown")
+    fallback: Kind = "unknown"
+    return next((kind for test, kind in tests if test()), fallback)
 
 
 def _is_onnx(head: bytes) -> bool:
