@@ -144,7 +144,7 @@ def _attacked(name, exporter, opset, tmp_path):
         if 0.1 <= share <= 0.9:
             break
     assert 0 < share < 1
-    assert abs(_success(ours, x, y, eps) - share) <= 0.02
+    assert abs(_success(ours, x, y, eps) - share) <= 0.02 + 1e-9  # one image of 50
 
 
 def test_the_same_attacks_succeed(tmp_path):
