@@ -32,6 +32,7 @@ from radproof.attacks.metered import Metered
 from radproof.core.goals import GOALS, Misclassify
 from radproof.core.params import show_fraction
 from radproof.core.registry import Registry
+from radproof.models.card import ModelCard
 from radproof.training.denoiser_recipe import DenoiserRecipe
 from radproof.training.hardening import AdversarialRecipe, DistillRecipe
 from radproof.training.recipe import AugmentRecipe, TrainingRecipe
