@@ -27,6 +27,7 @@ _STARTS: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"\xfd7zXZ", "compressed"),
     (0, b"\x5d\x00\x00", "compressed"),
     (0, b"\x78\x01", "compressed"),
+    (0, b"\x78\x5e", "compressed"),
     (0, b"\x78\x9c", "compressed"),
     (0, b"\x78\xda", "compressed"),
     (0, b"\x04\x22\x4d\x18", "compressed"),
@@ -101,8 +102,10 @@ def _guess(path: Path, head: bytes, last: bytes) -> Kind:
         (lambda: _is_onnx(head), "onnx"),
         (lambda: path.suffix.lower() == ".onnx", "onnx"),
     )
-    fallback: Kind = "unknown"
-    return next((kind for test, kind in tests if test()), fallback)
+    for test, kind in tests:
+        if test():
+            return kind
+    return "unknown"
 
 
 def _is_onnx(head: bytes) -> bool:
