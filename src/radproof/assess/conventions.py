@@ -9,39 +9,37 @@ from radproof.data.subsets import take
 from radproof.errors import BadModel
 from radproof.models.card import ModelCard
 from radproof.models.classifier import ImageClassifier
-from radproof.models.conventions import Trial, likelier, likelier_order, reordered, try_conventions
+from radproof.models.conventions import FEWEST, Trial, card_line, likelier, try_conventions
 
 IMAGES = 64
 
 
-def trials(model: ImageClassifier, manifest: Manifest) -> tuple[tuple[Trial, ...], tuple[str, ...] | None]:
-    """Every convention on some labelled images, and the order of classes where another than the model's is likelier."""
-    some = _some(manifest)
+def trials(model: ImageClassifier, manifest: Manifest) -> tuple[Trial, ...]:
+    """Every convention on some labelled images: the model's own first, then the likeliest."""
+    some = untested(manifest, IMAGES)
     loaded, y = load_images(some.samples, some.root).images, torch.as_tensor(some.targets())
-    return try_conventions(model, loaded, y), likelier_order(model, loaded, y)
+    return try_conventions(model, loaded, y)
 
 
 def insist(model: ImageClassifier, card: ModelCard, manifest: Manifest) -> None:
     """Raise BadModel with the likely right card where these images clearly speak against the one assumed."""
-    tried, order = trials(model, manifest)
+    tried = trials(model, manifest)
     better, file = likelier(tried), card.file or "the model"
+    if better is None:
+        return
+    assumed, images = tried[0], len(tried[0].likelihoods)
+    wrong = "is likely shown its images wrongly"
+    if better.blueprint.labels != assumed.blueprint.labels:
+        wrong = f"likely has its classes in another order than {', '.join(model.labels)}"
     beside = f"save it beside the file as {file.rpartition('.')[0]}.card.yaml, or give it by --card FILE"
-    if better is not None:
-        raise BadModel(
-            f"{file} is likely shown its images wrongly: as assumed it is right about {100 * tried[0].accuracy:.0f} % "
-            f"of {len(tried[0].likelihoods)} labelled images, with {better.name} about {100 * better.accuracy:.0f} %. "
-            f"The likely right card, on one line: {better.card()} ; {beside}"
-        )
-    if order is not None:
-        mended = reordered(tried[0], order)
-        raise BadModel(
-            f"{file} likely has its classes in another order than {', '.join(model.labels)}: its answers fit "
-            f"{', '.join(order)}. The likely right card, on one line: {mended.card()} ; {beside}"
-        )
+    raise BadModel(
+        f"{file} {wrong}: as assumed it is right about {100 * assumed.accuracy:.0f} % of {images} labelled images, "
+        f"with {better.name} about {100 * better.accuracy:.0f} %. The likely right card, on one line: "
+        f"{card_line(better.card(card, model.labels))} ; {beside}"
+    )
 
 
-def _some(manifest: Manifest) -> Manifest:
-    """Labelled images that are not of the test fold."""
-    there = {sample.fold for sample in manifest.samples}
-    fold = next((name for name in ("validation", "train", "test") if name in there), "")
-    return take(manifest.fold(fold) if fold else manifest, IMAGES)
+def untested(manifest: Manifest, most: int) -> Manifest:
+    """Labelled images that are not of the test fold, where there are enough others."""
+    others = manifest.only(sample for sample in manifest.samples if sample.fold != "test")
+    return take(others if len(others) >= FEWEST else manifest, most)

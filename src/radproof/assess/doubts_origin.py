@@ -3,8 +3,9 @@
 
 from collections.abc import Iterator
 
-from radproof.assess.evidence import Evidence
-from radproof.core.records import Doubt
+from radproof.assess.evidence import Evidence, clean_cell, show
+from radproof.core.records import Doubt, Estimate
+from radproof.models.card import ModelCard
 from radproof.models.classifier import ImageClassifier
 
 
@@ -34,6 +35,9 @@ def origin_doubts(e: Evidence) -> Iterator[Doubt]:
             message=f"the network was read from {material.card.file}: {'; '.join(material.card.notes)}",
             severity="note",
         )
+    told = overstated(material.card, clean_cell(e.cells).scores.accuracy) if material.card.imported else ""
+    if told:
+        yield Doubt(kind="declared-accuracy", about="defense:none", message=told)
     if material.untaught:
         yield Doubt(
             kind="no-detector",
@@ -41,3 +45,17 @@ def origin_doubts(e: Evidence) -> Iterator[Doubt]:
             message=f"no detector was taught: {material.untaught}",
             severity="note",
         )
+
+
+def overstated(card: ModelCard, found: Estimate) -> str:
+    """What a card's own accuracy says beyond the measured interval; '' where it does not."""
+    stated = card.metrics.get("accuracy")
+    if stated is None or found.high is None:
+        return ""
+    stated = stated / 100 if 1 < stated <= 100 else stated
+    if not stated > found.high:
+        return ""
+    return (
+        f"its card states an accuracy of {100 * stated:.0f} %; on {found.n} labelled images it is "
+        f"{show(found)}: other images than it learnt, or shown in another way"
+    )

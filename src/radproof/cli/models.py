@@ -3,12 +3,15 @@
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from radproof.cli.console import Bars, print_json, print_lines, print_table
 from radproof.errors import BadInput, GateFailed
+
+if TYPE_CHECKING:
+    from radproof.assess.inspecting import Inspection
 
 app = typer.Typer(help="Check and convert model files.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -41,22 +44,46 @@ def check(
     told = ModelPlan(path=str(model.resolve()), card=_text(card), architecture=architecture)
     with Bars(quiet=quiet) as bars, tempfile.TemporaryDirectory() as cache:
         found = use.check_model(told, data, Path(cache), device=device, progress=bars, labels=_text(labels))
-    beside = model.with_name(f"{model.stem}.card.yaml")
-    if write and model.is_file() and not beside.exists():
-        beside.write_text((found.likely or _line(found.card)) + "\n", encoding="utf-8")
+    line = found.likely or found.line
+    written = _save(model, line) if write else ""
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:
+        seen = advice(model) if model.is_file() else ()
+        _show(found, [*(f"Advice: {one}" for one in seen), f"Card: {line}", *([written] if written else [])])
+    if found.problems:
+        raise GateFailed(f"{_count(len(found.problems))} with {model.name}: {'; '.join(found.problems)}")
+
+
+def _show(found: "Inspection", lines: list[str]) -> None:
+    from radproof.assess.evidence import show
+
+    if found.tried:
         print_table(
-            f"Conventions, on {found.tried[0].images if found.tried else 0} labelled images",
+            f"Conventions, on {found.tried[0].images} labelled images",
             [{"convention": t.convention, "right": f"{100 * t.accuracy:.0f} %", "log-likelihood": t.log_likelihood}
              for t in found.tried],
         )  # fmt: skip
-        seen = advice(model) if model.is_file() else ()
-        print_lines([*(f"Problem: {one}" for one in found.problems), *(f"Advice: {one}" for one in seen)])
-        print_lines([f"Card: {found.likely or _line(found.card)}", f"Guard: {', '.join(found.guard) or 'not needed'}"])
-    if found.problems:
-        raise GateFailed(f"{len(found.problems)} problems with {model.name}; see above")
+    print_lines([f"Accuracy: {show(found.accuracy)} of {found.accuracy.n} labelled images"])
+    print_lines([*(f"Problem: {one}" for one in found.problems), *lines])
+    print_lines([f"Guard: {', '.join(found.guard) or 'not needed'}"])
+
+
+def _save(model: Path, line: str) -> str:
+    """The card beside the file, where none is."""
+    from radproof.core.files import write_text
+
+    if not model.is_file():
+        return f"Not written: {model.name} is a folder, whose own card.yaml counts"
+    beside = model.with_name(f"{model.stem}.card.yaml")
+    if beside.exists():
+        return f"Not written: {beside.name} is there already"
+    write_text(beside, line + "\n")
+    return f"Written: {beside}"
+
+
+def _count(problems: int) -> str:
+    return "one problem" if problems == 1 else f"{problems} problems"
 
 
 @app.command("convert")
@@ -65,6 +92,7 @@ def convert(
     out: Annotated[Path, typer.Option(help="Folder for what comes out.")],
     trust: Annotated[bool, typer.Option("--i-trust-this-file", help="Its maker is known: run it.")] = False,
     shape: Annotated[str, typer.Option(help="Of one image as the network takes it.")] = "3,224,224",
+    code: Annotated[Path | None, typer.Option(help="Folder of the Python modules that the file names.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Turn a pickle, TorchScript, ONNX with external data, or Keras with code into a file that holds none.
@@ -76,6 +104,8 @@ def convert(
 
     if not file.is_file():
         raise BadInput(f"there is no file {file}")
+    if code is not None and not code.is_dir():
+        raise BadInput(f"there is no folder {code}; --code is one of Python modules")
     if not trust:
         seen = "".join(f"; {one}" for one in advice(file))
         raise BadInput(f"converting runs what {file.name} holds{seen}; if you trust it, add --i-trust-this-file")
@@ -86,15 +116,8 @@ def convert(
     if len(sides) != 3 or min(sides) < 1:
         raise BadInput(f"--shape is three whole numbers, such as 3,224,224; got {shape!r}")
     with Bars(quiet=quiet) as bars:
-        print_lines([str(use.convert(file, out, shape=sides, progress=bars))])
+        print_lines([str(use.convert(file, out, shape=sides, code=code, progress=bars))])
 
 
 def _text(path: Path | None) -> str | None:
     return str(path.resolve()) if path else None
-
-
-def _line(card: dict[str, object]) -> str:
-    import yaml
-
-    kept = {key: value for key, value in card.items() if key not in ("imported", "weights_sha256", "notes", "file")}
-    return yaml.safe_dump(kept, default_flow_style=True, sort_keys=False, width=10**6).strip()

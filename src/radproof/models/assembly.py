@@ -54,7 +54,7 @@ def guessed(network: Imported, labels: Sequence[str], head: Head, *, architectur
     """
     hints = network.hints
     own = tuple(hints.get("labels", ()))
-    if own and set(own) == set(labels):
+    if own and (set(own) == set(labels) or (head == "sigmoid" and set(own) > set(labels))):
         labels = own
     usual = IMAGENET if network.channels == 3 else GREY
     told = {key: hints[key] for key in ("mean", "std", "range", "order") if key in hints}
@@ -118,6 +118,11 @@ def _agree(network: Imported, card: ModelCard) -> None:
         raise BadModel(
             f"the network gives {answers} answers, and there are {wanted} classes ({', '.join(card.labels)}); "
             "choose the classes that it was trained on, or give its card: --card FILE"
+        )
+    if network.head == "softmax" and card.head == "sigmoid":
+        raise BadModel(
+            "the network ends in a softmax, so it answers one class per image; its card, or the data, say findings "
+            "side by side: mend head:, or leave multi_label out"
         )
     if network.channels != card.channels:
         raise BadModel(f"the network takes {network.channels} channels, its card says {card.channels}; mend the card")

@@ -6,7 +6,7 @@ conventions are tried before anything is attacked, and what the images speak for
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,20 @@ import torch
 import yaml
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.special import softmax
+from scipy.stats import rankdata
 from torch import Tensor
 
-from radproof.core.types import Head
 from radproof.measure.calibration import fit_temperature, losses
 from radproof.models.blueprint import Blueprint
+from radproof.models.card import ModelCard
 from radproof.models.classifier import ImageClassifier, resize
 
 CLEAR = 4.0  # standard errors by which another convention's log-likelihood must be better
-GAIN = 0.05  # and the accuracy, at least
-FEWEST = 8  # images, below which nothing is concluded
+GAIN = 0.05  # and the mean recall or AUROC of the classes, at least
+SLACK = 0.02  # that neither may fall by
+FEWEST = 16  # images, below which nothing is concluded
+EACH = 8  # images for each class, before another order of classes is concluded
 
 _UNIT: dict[str, Any] = {"range": (0.0, 1.0)}
 _COLOUR: Mapping[str, dict[str, Any]] = {
@@ -56,6 +60,8 @@ class Trial:
     name: str
     blueprint: Blueprint
     accuracy: float  # share of images (softmax) or of findings (sigmoid) answered rightly
+    recall: float  # the same, each class counting alike; of a finding, its absence too
+    auroc: float  # of each class against the others, on average
     likelihoods: NDArray[np.float64]  # (N,) log-likelihoods, at the temperature that suits the convention best
 
     @property
@@ -65,37 +71,55 @@ class Trial:
 
     def clearly_better(self, other: "Trial") -> bool:
         """Whether these images speak for this convention and against the other beyond chance."""
-        if len(self.likelihoods) < FEWEST or self.accuracy < other.accuracy + GAIN:
+        gains = (self.recall - other.recall, self.auroc - other.auroc)
+        # A convention that tells the classes worse apart may still suit a shifted threshold: it is not the right one.
+        if len(self.likelihoods) < FEWEST or max(gains) < GAIN or min(gains) < -SLACK:
             return False
-        apart = self.likelihoods - other.likelihoods
-        return float(apart.mean()) > CLEAR * float(apart.std(ddof=1)) / len(apart) ** 0.5
+        return _clear(self.likelihoods - other.likelihoods)
 
-    def card(self) -> str:
-        """The card on one line of YAML."""
-        told = {**self.blueprint.model_dump(mode="json", exclude_defaults=True), "hidden": 0}
-        for entry in ("imported", "temperature"):
-            told.pop(entry, None)
-        return yaml.safe_dump(told, default_flow_style=True, sort_keys=False, width=10**6).strip()
+    def card(self, card: ModelCard, assumed: Sequence[str]) -> ModelCard:
+        """The file's card with this convention. `assumed`: the classes in the order in which the model was tried.
+
+        That is the data's order; the card's own is that of the file's answers.
+        """
+        named = dict(zip(assumed, self.blueprint.labels, strict=True))
+        labels = tuple(named.get(label, label) for label in card.labels)
+        taken = {name: getattr(self.blueprint, name) for name in ("range", "order", "mean", "std")}
+        return card.model_copy(update={**taken, "labels": labels})
+
+
+def card_line(card: ModelCard) -> str:
+    """A card on one line of YAML, without what belongs to one file."""
+    told = {**card.model_dump(mode="json", exclude_defaults=True), "hidden": card.hidden}
+    for entry in ("imported", "temperature", "weights_sha256", "notes", "file"):
+        told.pop(entry, None)
+    return yaml.safe_dump(told, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).strip()
 
 
 def try_conventions(model: ImageClassifier, images: Sequence[Tensor], y: Tensor) -> tuple[Trial, ...]:
     """The model's own convention first, then all others, the likeliest first.
 
-    images: (C, H, W) each in [0, 1], of any sizes; y: (N,) classes or (N, K) findings.
+    Where the answers fit the classes in another order, that order is tried too. images: (C, H, W) each in [0, 1], of
+    any sizes; y: (N,) classes or (N, K) findings.
     """
-    own = model.blueprint
+    own, truth = model.blueprint, y.cpu().numpy()
     x = torch.cat([resize(image[None].to(model.mean), own.size, own.resize) for image in images])
-    truth = y.cpu().numpy()
 
-    def tried(name: str, blueprint: Blueprint) -> Trial:
+    def tried(name: str, blueprint: Blueprint) -> Iterator[Trial]:
         changed = ImageClassifier(
             blueprint, model.backbone, model.top, micro_batch=model.micro_batch, exact=model.exact
         )
         logits = _answers(changed.to(model.mean.device).eval(), x)
-        return _trial(name, blueprint, logits, truth, own.head)
+        yield _trial(name, blueprint, logits, truth)
+        order = likelier_order(logits, truth, blueprint)
+        if order is not None:
+            labels = tuple(blueprint.labels[one] for one in order)
+            name = f"{name}, classes in the order {', '.join(labels)}"
+            columns = np.argsort(order)
+            yield _trial(name, blueprint.model_copy(update={"labels": labels}), logits[:, columns], truth)
 
-    first = tried("as assumed", own)
-    others = [tried(name, changed) for name, changed in _variants(own) if changed != own]
+    first, *others = tried("as assumed", own)
+    others += [trial for name, changed in _variants(own) if changed != own for trial in tried(name, changed)]
     return (first, *sorted(others, key=lambda trial: -trial.likelihood))
 
 
@@ -106,28 +130,40 @@ def likelier(trials: Sequence[Trial]) -> Trial | None:
     return max(better, key=lambda trial: trial.likelihood, default=None)
 
 
-def likelier_order(model: ImageClassifier, images: Sequence[Tensor], y: Tensor) -> tuple[str, ...] | None:
-    """Class names in the order that the answers speak for, where it is clearly not the assumed one (softmax only)."""
-    if model.head != "softmax":
+def likelier_order(logits: NDArray[np.float64], truth: Any, blueprint: Blueprint) -> tuple[int, ...] | None:
+    """For each answer the class that it speaks for, where that is clearly not the assumed order (softmax only).
+
+    One half of the images names an order, the other half tries it: the best of many orders fits chance answers too.
+    Each class counts alike, so that a network with one answer to everything is taken for no other order.
+    """
+    classes = len(blueprint.labels)
+    if blueprint.head != "softmax" or len(truth) < max(FEWEST, EACH * classes) or not np.isfinite(logits).all():
         return None
-    own = model.blueprint
-    x = torch.cat([resize(image[None].to(model.mean), own.size, own.resize) for image in images])
-    said, truth = _answers(model, x).argmax(1), y.cpu().numpy()
-    classes = len(model.labels)
+    said, number = logits.argmax(1), np.argsort(np.argsort(truth, kind="stable"))  # classes alternate between halves
+    half = number % 2 == 0
+    gained = np.zeros(len(truth))
+    for known, tried in ((half, ~half), (~half, half)):
+        order = _best_order(said[known], truth[known], classes)
+        gained[tried] = (order[said[tried]] == truth[tried]).astype(float) - (said[tried] == truth[tried])
+    counts = np.bincount(truth, minlength=classes)
+    weighted = gained / counts[truth] * len(truth) / (counts > 0).sum()
+    order = _best_order(said, truth, classes)
+    if (order == np.arange(classes)).all() or weighted.mean() < GAIN or not _clear(weighted):
+        return None
+    return tuple(int(one) for one in order)
+
+
+def _best_order(said: NDArray[Any], truth: NDArray[Any], classes: int) -> NDArray[np.int64]:
+    """For each answer a class, so that recall is highest; answers stay where nothing speaks against it."""
     confusion = np.zeros((classes, classes))
     np.add.at(confusion, (said, truth), 1)
-    answers, named = linear_sum_assignment(-confusion)
-    as_is, permuted = np.trace(confusion), confusion[answers, named].sum()
-    # The best of many orders fits chance answers too: it must beat them and the assumed order by far.
-    spread = (len(truth) / classes) ** 0.5
-    if permuted - as_is <= CLEAR * spread or len(truth) < FEWEST * classes:
-        return None
-    return tuple(model.labels[int(one)] for one in named)
+    recall = confusion / np.maximum(confusion.sum(0), 1) + 1e-6 * np.eye(classes)
+    return linear_sum_assignment(-recall)[1]
 
 
-def reordered(trial: Trial, labels: Sequence[str]) -> Trial:
-    """The same convention with the classes in another order."""
-    return replace(trial, blueprint=trial.blueprint.model_copy(update={"labels": tuple(labels)}))
+def _clear(apart: NDArray[np.float64]) -> bool:
+    """Whether a mean difference between images lies above nothing by more than chance."""
+    return float(apart.mean()) > CLEAR * float(apart.std(ddof=1)) / len(apart) ** 0.5
 
 
 def _variants(own: Blueprint) -> Iterator[tuple[str, Blueprint]]:
@@ -151,9 +187,29 @@ def _answers(model: ImageClassifier, x: Tensor) -> NDArray[np.float64]:
     return torch.cat([model(piece).double().cpu() for piece in x.split(model.micro_batch)]).numpy()
 
 
-def _trial(name: str, blueprint: Blueprint, logits: NDArray[np.float64], truth: Any, head: Head) -> Trial:
+def _trial(name: str, blueprint: Blueprint, logits: NDArray[np.float64], truth: NDArray[Any]) -> Trial:
     if not np.isfinite(logits).all():
-        return Trial(name, blueprint, 0.0, np.full(len(logits), -np.inf))
+        return Trial(name, blueprint, 0.0, 0.0, 0.0, np.full(len(logits), -np.inf))
+    head = blueprint.head
     temperature = fit_temperature(logits, truth, head)
-    right = logits.argmax(1) == truth if head == "softmax" else (logits > 0) == (truth > 0.5)
-    return Trial(name, blueprint, float(np.mean(right)), -losses(logits / temperature, truth, head))
+    likelihoods = -losses(logits / temperature, truth, head)
+    if head == "softmax":
+        is_in = truth[:, None] == np.arange(logits.shape[1])
+        right = np.repeat((logits.argmax(1) == truth)[:, None], logits.shape[1], 1)
+        recall = [right[one, k].mean() for k, one in enumerate(is_in.T) if one.any()]
+    else:
+        is_in = truth > 0.5
+        right = (logits > 0) == is_in
+        recall = [right[one, k].mean() for k, there in enumerate(is_in.T) for one in (there, ~there) if one.any()]
+    scores = softmax(logits / temperature, axis=1) if head == "softmax" else logits
+    return Trial(name, blueprint, float(right.mean()), float(np.mean(recall)), _auroc(scores, is_in), likelihoods)
+
+
+def _auroc(scores: NDArray[np.float64], is_in: NDArray[np.bool_]) -> float:
+    """The mean over columns that hold both; half where none does."""
+    found = [
+        (rankdata(score)[one].mean() - (one.sum() + 1) / 2) / (~one).sum()
+        for score, one in zip(scores.T, is_in.T, strict=True)
+        if 0 < one.sum() < len(one)
+    ]
+    return float(np.mean(found)) if found else 0.5

@@ -4,8 +4,9 @@
 What the file holds is executed here. Call it in a guarded process, and only for files whose maker is trusted.
 """
 
+import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,12 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from radproof.core.files import atomic
+from radproof.core.guard import guarded
+from radproof.core.progress import SILENT, Progress
 from radproof.errors import BadModel
-from radproof.models.importers.kinds import what_is
+from radproof.models.importers.kinds import refusal, what_is
 from radproof.models.weights import save_weights
 
+_CONVERTED = ("model.pt2", "model.onnx", "model.safetensors")
 _PICKLES = ("torch-zip", "torch-legacy", "torch-tar", "pickle")
+_NESTS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params", "ema")
+_ANSWERS = ("logits", "out", "output", "predictions")
 _MOST_IMAGES = 512
+_DEPTH = 5  # of a checkpoint's nest
+_OPENS = "it opens as it is: give it to --model"
 
 
 def convert_model(file: Path, out: Path, shape: Sequence[int] = (3, 224, 224)) -> Path:
@@ -37,7 +45,7 @@ def convert_model(file: Path, out: Path, shape: Sequence[int] = (3, 224, 224)) -
         return _one_file(file, out)
     if kind in ("keras", "hdf5"):
         return _keras(file, out)
-    raise BadModel(f"{file.name} is {kind}: it needs no conversion, or holds no network that radproof could convert")
+    raise BadModel(f"{file.name} is of the kind {kind}: {_OPENS}" if not refusal(file, kind) else refusal(file, kind))
 
 
 def _unpickled(file: Path, out: Path, shape: Sequence[int]) -> Path:
@@ -45,16 +53,14 @@ def _unpickled(file: Path, out: Path, shape: Sequence[int]) -> Path:
         # The one place where a full pickle is opened: by its owner's own word.
         found: Any = torch.load(file, map_location="cpu", weights_only=False)
     except Exception as error:
+        said = " ".join(str(error).split())[:300]
         raise BadModel(
-            f"{file.name} cannot be opened ({type(error).__name__}: {error}); its code must be importable"
+            f"{file.name} cannot be opened ({type(error).__name__}: {said}); the code that it names must be "
+            "importable: --code FOLDER"
         ) from None
-    if isinstance(found, Mapping):
-        inner = next(
-            (found[name] for name in ("model", "net", "module") if isinstance(found.get(name), nn.Module)), None
-        )
-        found = inner if inner is not None else found
-    if isinstance(found, nn.Module):
-        return _exported(found, out, shape)
+    network = next((one for one in _inside(found) if isinstance(one, nn.Module)), None)
+    if network is not None:
+        return _exported(network, out, shape)
     weights = _weights(found)
     if not weights:
         raise BadModel(f"{file.name} holds {type(found).__name__}, neither a network nor its weights")
@@ -62,22 +68,69 @@ def _unpickled(file: Path, out: Path, shape: Sequence[int]) -> Path:
     return out / "model.safetensors"
 
 
+def _inside(found: Any, depth: int = 0) -> Iterator[Any]:
+    """A thing and what it holds, the likeliest places of a network first."""
+    yield found
+    if isinstance(found, nn.Module) or depth == _DEPTH:
+        return
+    held: list[Any] = []
+    if isinstance(found, Mapping):
+        told = cast("Mapping[str, Any]", found)
+        held = [told[name] for name in sorted(told, key=lambda name: (_rank(name), "optim" in str(name)))]
+    elif isinstance(found, list | tuple):
+        held = list(cast("Sequence[Any]", found))
+    for one in held:
+        yield from _inside(one, depth + 1)
+
+
+def _rank(name: Any) -> int:
+    return _NESTS.index(name) if name in _NESTS else len(_NESTS)
+
+
 def _weights(found: Any) -> dict[str, Tensor]:
-    """The tensors of a state dict, wherever in a checkpoint it lies."""
-    if not isinstance(found, Mapping):
-        return {}
-    told = cast("Mapping[str, Any]", found)
-    own = {str(name): value.clone() for name, value in told.items() if isinstance(value, Tensor)}
-    if own:
-        return own
-    return next((inner for value in told.values() if (inner := _weights(value))), {})
+    """The tensors of a state dict, wherever in a checkpoint it lies; an optimiser's have no names."""
+    for one in _inside(found):
+        if isinstance(one, Mapping):
+            told = cast("Mapping[Any, Any]", one)
+            own = {name: _whole(value) for name, value in told.items() if isinstance(value, Tensor)}
+            if any(isinstance(name, str) and value.dim() > 1 for name, value in own.items()):
+                return {str(name): value for name, value in own.items()}
+    return {}
+
+
+def _whole(value: Tensor) -> Tensor:
+    return (value.dequantize() if value.is_quantized else value).detach().to_dense().clone()
+
+
+class Logits(nn.Module):
+    """A network whose answer is one tensor, where its own wraps the logits in something else."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Any:
+        """Logits (N, K) of images as the network takes them."""
+        answer: Any = self.network(x)
+        if isinstance(answer, Mapping):
+            told = cast("Mapping[str, Any]", answer)
+            return next((told[name] for name in _ANSWERS if name in told), answer)
+        if isinstance(answer, tuple | list) and len(cast("Sequence[Any]", answer)) == 1:
+            return cast("Sequence[Any]", answer)[0]
+        return cast(Any, answer)
 
 
 def _exported(model: nn.Module, out: Path, shape: Sequence[int]) -> Path:
-    example = (torch.zeros(2, *shape),)
     images = torch.export.Dim("images", min=1, max=_MOST_IMAGES)
+    example = torch.zeros(2, *shape)
     try:
-        program = torch.export.export(model.eval(), example, dynamic_shapes=({0: images},), strict=False)
+        network = Logits(model.float()).eval()
+        with torch.no_grad():
+            answer: Any = network(example)
+        _one_table(answer)
+        program = torch.export.export(network, (example,), dynamic_shapes=({0: images},), strict=False)
+    except BadModel:
+        raise
     except Exception as error:
         first = " ".join(str(error).split())[:300]
         raise BadModel(
@@ -89,20 +142,30 @@ def _exported(model: nn.Module, out: Path, shape: Sequence[int]) -> Path:
     return path
 
 
+def _one_table(answer: Any) -> None:
+    if not isinstance(answer, Tensor) or answer.dim() != 2:
+        told = f"a tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
+        raise BadModel(f"the network answers two images with {told}, expected (2, K): wrap it to give its logits alone")
+
+
 def _scripted(file: Path, out: Path, shape: Sequence[int]) -> Path:
-    model = torch.jit.load(str(file), map_location="cpu").eval()
     path = out / "model.onnx"
-    with warnings.catch_warnings(), atomic(path) as temporary:
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model,
-            (torch.zeros(2, *shape),),
-            str(temporary),
-            dynamo=False,
-            opset_version=17,
-            input_names=["image"],
-            dynamic_axes={"image": {0: "images"}},
-        )
+    try:
+        model = torch.jit.load(str(file), map_location="cpu").eval()
+        with warnings.catch_warnings(), atomic(path) as temporary:
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                model,
+                (torch.zeros(2, *shape),),
+                str(temporary),
+                dynamo=False,
+                opset_version=17,
+                input_names=["image"],
+                dynamic_axes={"image": {0: "images"}},
+            )
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        raise BadModel(f"the program cannot be exported for images of {tuple(shape)}: {said}; try --shape") from None
     return path
 
 
@@ -112,8 +175,12 @@ def _one_file(file: Path, out: Path) -> Path:
     from onnx.external_data_helper import convert_model_from_external_data
 
     path = out / "model.onnx"
-    model = onnx.load(str(file), load_external_data=True)
-    convert_model_from_external_data(model)
+    try:
+        model = onnx.load(str(file), load_external_data=True)
+        convert_model_from_external_data(model)
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        raise BadModel(f"{file.name} or the data beside it cannot be read: {said}") from None
     with atomic(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
     return path
@@ -124,7 +191,11 @@ def _keras(file: Path, out: Path) -> Path:
     from radproof.models.importers.keras_build import import_keras
 
     keras = import_keras()
-    model: Any = keras.models.load_model(str(file), compile=False, safe_mode=False)
+    try:
+        model: Any = keras.models.load_model(str(file), compile=False, safe_mode=False)
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        raise BadModel(f"{file.name} cannot be opened ({type(error).__name__}: {said})") from None
     told = model.inputs[0].shape
 
     class Plain(nn.Module):
@@ -141,3 +212,33 @@ def _keras(file: Path, out: Path) -> Path:
 def task(file: str, out: str, shape: Sequence[int]) -> str:
     """What the guarded process does; the name of the file that was written."""
     return convert_model(Path(file), Path(out), tuple(shape)).name
+
+
+def converted(
+    file: Path,
+    out: Path,
+    *,
+    shape: Sequence[int] = (3, 224, 224),
+    code: Path | None = None,
+    progress: Progress = SILENT,
+) -> Path:
+    """Convert in a guarded process, which may write into a new folder alone; the path of what came of it in `out`.
+
+    `code` is a folder of Python modules that the file names; beside the file is looked too.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".converting-", dir=out) as fresh:
+        arguments = {"file": str(file.resolve()), "out": str(Path(fresh).resolve()), "shape": list(shape)}
+        done = guarded(
+            "radproof.models.convert:task",
+            arguments,
+            read=[file.parent],
+            write=[fresh],
+            paths=[code or file.parent],
+            progress=progress,
+        )
+        made = Path(fresh) / str(done.value)
+        if made.name not in _CONVERTED or made.is_symlink() or not made.is_file():
+            raise BadModel(f"{file.name} was run, and no network came of it")
+        made.replace(out / made.name)
+    return out / made.name

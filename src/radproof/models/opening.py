@@ -57,7 +57,8 @@ def open_model(
         card = guessed(network, told.labels, told.head, architecture=told.architecture or what_is(file), name=file.name)
     elif card.imported and card.imported != sha256:
         raise BadModel(f"{file.name} is not the file that its card names: its sha256 is {sha256[:12]}…; check the pair")
-    card = card.model_copy(update={"imported": sha256, "file": file.name, "notes": (*card.notes, *network.notes)})
+    notes = tuple(dict.fromkeys((*card.notes, *network.notes, *_notes(network, card))))
+    card = card.model_copy(update={"imported": sha256, "file": file.name, "notes": notes})
     return assembled(network, card).to(device).freeze(), card
 
 
@@ -114,3 +115,12 @@ def read_network(file: Path, architecture: str | None) -> Imported:
             "or torchvision:NAME"
         )
     return read_state_dict(file, architecture or "")  # refuses what could run, and says why
+
+
+def _notes(network: Imported, card: ModelCard) -> tuple[str, ...]:
+    """What a reader of the card must know of how its answers are read."""
+    if card.head == "softmax" and network.classes == 1:
+        return (f"its one answer is read as {card.labels[1]} where it is above 0, else {card.labels[0]}",)
+    if card.head == "softmax" and network.head == "sigmoid":
+        return ("it ends in a sigmoid for each class, and is read as one class per image: the likeliest",)
+    return ()

@@ -5,8 +5,9 @@ What cannot be used is refused; what can be used but not believed becomes a Doub
 AutoAttack's checks (Croce & Hein, ICML 2020) and the complaints of users of attack libraries.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +15,12 @@ from torch import Tensor, nn
 
 from radproof.core.records import Doubt
 from radproof.core.types import Classifier, Head
-from radproof.errors import BadModel
+from radproof.errors import BadModel, RadproofError
 from radproof.models.predict import Predictor
 
 _MOST = 8  # images looked at
+_NOISE = 1 / 255
+_ORDER = 1e-6  # of the logits' spread, what a graphics card's sums in another order may change
 _CLOSE = 1e-3  # of the logits' spread, what arithmetic in another order may change
 
 
@@ -34,32 +37,79 @@ def preflight(model: Classifier, x: Tensor, y: Tensor, labels: Sequence[str], he
         )
     x, y = x[:_MOST].detach(), y[:_MOST]
     with torch.no_grad():
-        logits = model(x)
-        _usable(logits, (len(x), len(labels)))
+        logits = _usable(_asked(model, x), (len(x), len(labels)))
         again = model(x)
         alone = torch.cat([model(image) for image in x.split(1)])
+        remembered = _remembered(model, x)
+        moved = model((x + _NOISE * _signs(x)).clamp(0, 1))
     checks: list[Callable[[], Iterator[str]]] = [
         lambda: _training_mode(model),
         lambda: _probabilities(logits, head),
-        lambda: _random(logits, again),
+        lambda: _random(logits, again, remembered),
+        lambda: _stateful(logits, remembered),
         lambda: _batch(logits, alone, again),
         lambda: _constant(logits),
-        lambda: _gradient(model, x, y, head),
+        lambda: chain(_gradient(model, x, y, head), _steps(model, logits, moved)),
     ]
-    kinds = ("training-mode", "probabilities", "random-answers", "batch-dependence", "constant-answers")
+    kinds = ("training-mode", "probabilities", "random-answers", "stateful-answers", "batch-dependence")
     return tuple(
         Doubt(kind=kind, about="all", message=message)
-        for kind, check in zip((*kinds, "gradient-masking"), checks, strict=True)
+        for kind, check in zip((*kinds, "constant-answers", "gradient-masking"), checks, strict=True)
         for message in check()
     )
 
 
-def _usable(logits: Tensor, shape: tuple[int, int]) -> None:
+def _asked(model: Classifier, x: Tensor) -> Tensor:
+    """The model's first answer; what it stumbles over is told as its own fault."""
+    try:
+        answer: Any = model(x)
+    except RadproofError:
+        raise
+    except Exception as error:  # whatever a layer raises of images that it cannot take
+        said = " ".join(str(error).split())[:200]
+        raise BadModel(
+            f"the model breaks off on images of shape {tuple(x.shape)}: {type(error).__name__}: {said}; check its "
+            "channels and input size"
+        ) from None
+    if not isinstance(answer, Tensor):
+        held = f" of {', '.join(map(str, cast(dict[Any, Any], answer)))}" if isinstance(answer, Mapping) else ""
+        raise BadModel(
+            f"the model answers with a {type(answer).__name__}{held[:100]}, expected one tensor of logits; let it "
+            "return its logits alone"
+        )
+    return answer
+
+
+def _usable(logits: Tensor, shape: tuple[int, int]) -> Tensor:
     if tuple(logits.shape) != shape:
         raise BadModel(f"the model's answer has shape {tuple(logits.shape)}, expected {shape}: images by classes")
+    if not logits.is_floating_point():
+        raise BadModel(f"the model answers with {logits.dtype}, expected logits; leave its rounding or argmax out")
     if not bool(logits.isfinite().all()):
         bad = int((~logits.isfinite()).any(1).sum())
         raise BadModel(f"NaN logits or infinite ones for {bad} of {len(logits)} images; check weights, mean and std")
+    return logits
+
+
+def _remembered(model: Classifier, x: Tensor) -> Tensor:
+    """The answers to the same images after others were answered, several times over: (times, N, K).
+
+    torch's dice fall alike each time, so what differs is not chance.
+    """
+    others = (x.flip(3), 1 - x, torch.zeros_like(x), x.flip(2))
+    devices = [x.device] if x.device.type == "cuda" else []
+    found: list[Tensor] = []
+    with torch.random.fork_rng(devices=devices):
+        for turn in range(len(others)):
+            torch.manual_seed(0)
+            found.append(model(x))
+            for other in others[: turn + 1]:  # one more each time: what counts calls cannot keep in step
+                model(other)
+    return torch.stack(found)
+
+
+def _signs(x: Tensor) -> Tensor:
+    return torch.randint(0, 2, x.shape, generator=torch.Generator().manual_seed(0)).to(x) * 2 - 1
 
 
 def _training_mode(model: Classifier) -> Iterator[str]:
@@ -70,17 +120,34 @@ def _training_mode(model: Classifier) -> Iterator[str]:
 def _probabilities(logits: Tensor, head: Head) -> Iterator[str]:
     within = bool(((logits >= 0) & (logits <= 1)).all())
     sums = bool((logits.sum(1) - 1).abs().max() < 1e-4)
-    if within and (sums or head == "sigmoid"):
+    # One answer stands for two classes beside a logit of 0: as a probability it could never speak for the first.
+    single = logits.shape[1] == 2 and not bool(logits[:, 0].any()) and bool((logits[:, 1] > 0).all())
+    if within and (sums or head == "sigmoid" or single):
         yield (
             "The model's answers look like probabilities, not logits: gradients vanish where it is sure, so attacks "
             "look weaker than they are."
         )
 
 
-def _random(logits: Tensor, again: Tensor) -> Iterator[str]:
+def _random(logits: Tensor, again: Tensor, remembered: Tensor) -> Iterator[str]:
     apart = float((logits - again).abs().max())
-    if apart > 0:
+    if apart > 0 and not _spread(remembered):
         yield f"Two passes over the same images differ by up to {apart:.2g}: one answer says little about the next."
+
+
+def _stateful(logits: Tensor, remembered: Tensor) -> Iterator[str]:
+    apart = _spread(remembered)
+    if apart > 0:
+        yield (
+            f"Answers to the same images differ by up to {apart:.2g} after others were answered: they depend on what "
+            "was asked before, or on chance beyond torch's."
+        )
+
+
+def _spread(remembered: Tensor) -> float:
+    """By how much they differ, if by more than arithmetic in another order does."""
+    apart = float((remembered - remembered[:1]).abs().max())
+    return apart if apart > _ORDER * float(remembered.abs().max()) else 0.0
 
 
 def _batch(logits: Tensor, alone: Tensor, again: Tensor) -> Iterator[str]:
@@ -118,3 +185,13 @@ def _gradient(model: Classifier, x: Tensor, y: Tensor, head: Head) -> Iterator[s
         yield f"The gradient is NaN or infinite for {int((~size.isfinite()).sum())} of {len(x)} images."
     elif bool((size == 0).any()):
         yield f"The gradient is exactly zero for {int((size == 0).sum())} of {len(x)} images: it may be masked."
+
+
+def _steps(model: Classifier, logits: Tensor, moved: Tensor) -> Iterator[str]:
+    """Answers in steps, whatever gradient is told beside them."""
+    same = (logits == moved).all(1)
+    if not isinstance(model, Predictor) and bool(same.all()):
+        yield (
+            f"Noise of one grey level in 255 changes no digit of the answers to {len(same)} images: they come in "
+            "steps, so gradients may be masked."
+        )
