@@ -15,40 +15,40 @@ from radproof.assess.baselines import shortcuts
 from radproof.assess.compare import Comparison
 from radproof.assess.compare import compare as compare_runs
 from radproof.assess.finished import Finished, open_run, read_result
-from radproof.assess.flagging import Flag, flag_images
+from radproof.assess.flagging import Flag
 from radproof.assess.gate import check_known, judge, require_runs
 from radproof.assess.gate_sentence import anchor_gate
-from radproof.assess.guarding import Lesson, known_groups, source_of, teach
+from radproof.assess.guarding import Lesson, known_groups
+from radproof.assess.in_use import data_plan, flag, make_guard, require_empty
+from radproof.assess.in_use import open_path as open_path
 from radproof.assess.inspecting import Inspection, inspected
 from radproof.assess.leavings import RESULT
-from radproof.assess.material import open_manifest
 from radproof.assess.networks import training_facts
 from radproof.assess.parts import settle_all
-from radproof.assess.plan import Plan, checked, read_plan
+from radproof.assess.plan import Plan, read_plan
 from radproof.assess.result import Certified, GateVerdict, Result, Shortcut
-from radproof.assess.screening import Screened, image_files, screen_files
-from radproof.assess.sections import DataPlan, DetectionPlan, ModelPlan, Part
+from radproof.assess.screening import Screened
+from radproof.assess.sections import DetectionPlan, ModelPlan, Part
 from radproof.assess.tune import Tuned, read_search, tuned
 from radproof.core.depth import Depth
 from radproof.core.device import resolve
 from radproof.core.files import sha256_file, write_text
-from radproof.core.guard import guarded
 from radproof.core.params import fraction, show_fraction
 from radproof.core.progress import SILENT, Progress
 from radproof.core.rng import generator
 from radproof.data.audit import Audit
 from radproof.data.audit import audit as audit_manifest
-from radproof.data.foreign import READERS
-from radproof.data.kinds import kind_of
+from radproof.data.kinds import kind_of as kind_of
 from radproof.data.load import grids, load_batch, load_images, partition
 from radproof.data.manifest import NAME, Manifest, Sample
 from radproof.data.storage import quantise, quantise_step, write_png
 from radproof.defenses import defense
 from radproof.detectors import detector
-from radproof.detectors.save import GuardCard, load_guard, save_guard
+from radproof.detectors.save import GuardCard
 from radproof.errors import BadInput, BadPlan, UnknownName
 from radproof.measure.intervals import Resampler
 from radproof.models.card import ModelCard, load_model
+from radproof.models.convert import converted
 from radproof.reports.comparison import markdown as comparison_page
 from radproof.reports.curves import write_curves
 from radproof.reports.html import write_report
@@ -59,22 +59,13 @@ from radproof.reports.markdown import write_markdown
 from radproof.reports.pdf import require_pdf, write_pdf
 from radproof.reports.sarif import NAME as SARIF
 from radproof.reports.sarif import write_sarif
-from radproof.reports.screening import write_page
+from radproof.reports.screened import screened
 from radproof.reports.tuning import front_svg, tuning_markdown
 from radproof.training.loop import train as train_model
 from radproof.training.recipe import TrainingRecipe
 
 BATCH = 16
 CERTIFICATES = "certificates.json"
-
-
-def open_path(path: Path, *, cache: Path | None = None, progress: Progress = SILENT, **how: Any) -> Manifest:
-    """Open any data set by its path; `how` are keys of a plan's data section. `cache` is needed to resize."""
-    kind = kind_of(path, labelled=bool(how.get("labels")))
-    data = checked(DataPlan, {"kind": kind, "path": str(path), **how}, "data")
-    if cache is None and (data.size is not None or kind in READERS):
-        raise BadInput(f"{path} has to be decoded or resized first; do so with `radproof data import --out FOLDER`")
-    return open_manifest(data, cache or path, progress)
 
 
 def assess(
@@ -163,7 +154,7 @@ def certify(plan: Plan, out: Path, *, overwrite: bool = False, progress: Progres
 def defend(source: Path, defenses: Sequence[str], out: Path, *, seed: int = 0, progress: Progress = SILENT) -> Manifest:
     """Clean every image of a manifest with the defences, in order; PNG files and a manifest in `out`."""
     manifest = Manifest.read(source)
-    _empty(out)
+    require_empty(out)
     part_way = out.with_name(f"{out.name}.part")  # takes its name when it is whole
     shutil.rmtree(part_way, ignore_errors=True)
     parts = settle_all([Part(name=name) for name in defenses], defense, "published")
@@ -208,15 +199,9 @@ def detect(
     Leaves `out`/manifest.parquet, in which every image carries its scores. `split`, `seed` and `other_data` are those
     of `guard`; raises BadData as it does.
     """
-    where = resolve(device)
-    network, card = load_model(model, where)
-    usual = open_path(clean, progress=progress, split=split, seed=seed)
-    source_of(card, usual, other=other_data)
-    judged = Manifest.read(images)
-    _empty(out)
-    told, flags = flag_images(network, usual, judged, detectors, rate=false_positive_rate, seed=seed, progress=progress)
-    told.write(out / NAME)
-    return told, flags
+    how: dict[str, Any] = {"split": split, "seed": seed, "other_data": other_data, "device": device}
+    told = {"detectors": list(detectors), "rate": false_positive_rate, **how}
+    return flag(model, clean, images, out, told, progress)
 
 
 def train(
@@ -291,15 +276,23 @@ def check_model(
 
     `how` are keys of a plan's data section. Strangers' files are opened in a guarded process.
     """
-    kind = kind_of(data, labelled=bool(how.get("labels")))
-    return inspected(model, checked(DataPlan, {"kind": kind, "path": str(data), **how}, "data"), cache, device, progress)
+    return inspected(model, data_plan(data.resolve(), **how), cache, device, progress)
 
 
-def convert(file: Path, out: Path, *, shape: Sequence[int] = (3, 224, 224), progress: Progress = SILENT) -> Path:
-    """Run a file that radproof does not open, by its owner's word, and keep a form in which nothing runs."""
-    arguments = {"file": str(file.resolve()), "out": str(out.resolve()), "shape": list(shape)}
-    done = guarded("radproof.models.convert:task", arguments, read=[file.parent], write=[out], progress=progress)
-    return out / str(done.value)
+def convert(
+    file: Path,
+    out: Path,
+    *,
+    shape: Sequence[int] = (3, 224, 224),
+    code: Path | None = None,
+    progress: Progress = SILENT,
+) -> Path:
+    """Run a file that radproof does not open, by its owner's word, and keep a form in which nothing runs.
+
+    `shape` is that of one image as the network takes it; `code` a folder of Python modules that the file names. It is
+    run in a guarded process, which may write into a new folder alone. Raises BadModel where no network comes out.
+    """
+    return converted(file, out, shape=shape, code=code, progress=progress)
 
 
 def audit(manifest: Manifest, *, progress: Progress = SILENT) -> tuple[Audit, tuple[Shortcut, ...]]:
@@ -342,11 +335,10 @@ def guard(
     refused, and the card says why. `split` and `seed` are those of the training, where the data have no split.
     `other_data`: the model has seen none of them. Raises BadData where its training is known by other data or folds.
     """
-    where, lesson = resolve(device), Lesson(detector[name].name, rate, known_groups(by), seed)
-    network, card = load_model(model, where)
-    clean = open_path(data, progress=progress, split=split, seed=seed)
-    source = source_of(card, clean, other=other_data)
-    return save_guard(out, teach(network, clean, lesson, where, progress, source=source))
+    resolve(device)
+    lesson = Lesson(detector[name].name, rate, known_groups(by), seed)
+    how = {"split": split, "seed": seed, "other_data": other_data, "device": device}
+    return make_guard(model, data, out, lesson, how, progress)
 
 
 def screen(
@@ -363,21 +355,7 @@ def screen(
 
     A file that cannot be read or judged gets a refusal. Raises BadModel for a guard of another model.
     """
-    paths, where = image_files(images), resolve(device)
-    network, card = load_model(model, where)
-    keeper = load_guard(guard_file, network, model_fingerprint=network.fingerprint())
-    if out:
-        _empty(out)
-    progress.start("screen", len(paths))
-    for judged in screen_files(keeper, paths, where, view=view):
-        page = write_page(out, judged, keeper, phantom=card.phantom) if out and judged.said.screening else ""
-        progress.advance("screen")
-        yield judged.said.model_copy(update={"page": page})
-
-
-def _empty(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BadInput(f"{out} exists and is not empty; choose another --out")
+    return screened(images, model, guard_file, out=out, view=view, device=device, progress=progress)
 
 
 def _written(out: Path, sample: Sample, image: Any, depth: Depth, steps: tuple[dict[str, Any], ...]) -> Sample:

@@ -168,7 +168,7 @@ def test_what_cannot_be_judged_is_refused_and_the_rest_is_answered(radproof, mod
     ("options", "said"),
     [
         (("--detector", "gone.safetensors"), "no guard file gone.safetensors"),
-        (("--model", "gone"), "no model folder"),
+        (("--model", "gone"), "there is no model at gone"),
         (("--device", "abacus"), "device must be one of"),
     ],
 )

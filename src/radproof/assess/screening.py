@@ -11,11 +11,14 @@ from torch import Tensor
 
 from radproof.core.files import sha256_file
 from radproof.core.records import Record
+from radproof.data.dicom.opened import is_dicom
+from radproof.data.dicom.read import read_dicom
 from radproof.data.images import SUFFIXES, StoredImage, read_image, to_unit
 from radproof.detectors.guard import Grid, Guard
 from radproof.detectors.screening import Screening
-from radproof.errors import BadInput
+from radproof.errors import BadImage, BadInput
 
+DICOM = (".dcm", ".dicom", ".ima")  # names of DICOM files, where they have one
 PIECE = 16  # files read and judged at a time
 
 
@@ -40,7 +43,7 @@ class Judged:
 def image_files(paths: Sequence[Path]) -> list[Path]:
     """Files as they are given, folders with all images below them, in order and each once.
 
-    Raises BadInput where nothing is left.
+    A file without a suffix counts where its first bytes are those of DICOM. Raises BadInput where nothing is left.
     """
     found: dict[str, Path] = {}
     for path in paths:
@@ -48,7 +51,9 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
             found.setdefault(os.path.realpath(file), file)
     files = list(found.values())
     if not files:
-        raise BadInput(f"no image in {', '.join(map(str, paths)) or 'nothing'}; give files ({', '.join(SUFFIXES)})")
+        raise BadInput(
+            f"no image in {', '.join(map(str, paths)) or 'nothing'}; give files ({', '.join((*SUFFIXES, *DICOM))})"
+        )
     return files
 
 
@@ -73,14 +78,17 @@ def _below(folder: Path) -> Iterable[Path]:
     for parent, inner, names in os.walk(folder):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
-                yield Path(parent) / name
+            file = Path(parent) / name
+            if not name.startswith(".") and (
+                name.lower().endswith((*SUFFIXES, *DICOM)) or (not file.suffix and is_dicom(file))
+            ):
+                yield file
 
 
 def _read(file: Path, guard: Guard) -> Judged:
     """The pixels that the guard can judge, or why it cannot."""
     try:
-        stored = read_image(file)
+        stored = _stored(file)
         _check_grid(stored, guard)
         said = Screened(name=str(file), image=sha256_file(file)[:16])
         return Judged(said, torch.from_numpy(to_unit(stored)))
@@ -89,6 +97,16 @@ def _read(file: Path, guard: Guard) -> Judged:
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         return Judged(Screened(name=str(file), refusal=f"{why}; check the file and its rights"))
+
+
+def _stored(file: Path) -> StoredImage:
+    """The pixels of a file, told by its content. Raises BadImage, also for several images in one."""
+    if not (file.is_file() and is_dicom(file)):
+        return read_image(file)
+    image = read_dicom(file)
+    if image.facts.frames > 1:
+        raise BadImage(f"the file holds {image.facts.frames} frames; export the one that is meant as a file of its own")
+    return image.stored
 
 
 def _check_grid(stored: StoredImage, guard: Guard) -> None:

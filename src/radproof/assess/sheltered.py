@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plans with strangers' model files do all of their work in a guarded process; others do it here."""
 
+import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,15 +18,16 @@ from radproof.assess.result import Certified, Result
 from radproof.assess.sections import DataPlan
 from radproof.assess.workspace import DEAR
 from radproof.core.files import write_text
-from radproof.core.guard import Limits, guarded, inside
+from radproof.core.guard import Guarded, Limits, guarded, inside
 from radproof.core.progress import SILENT, Progress
 from radproof.data.manifest import NAME, Manifest
-from radproof.errors import BadInput, BadPlan
+from radproof.errors import BadInput, BadPlan, Interrupted
 from radproof.models.opening import is_own
 
 Work = Literal["assess", "craft", "certify"]
 MEMORY = "RADPROOF_GUARD_MEMORY"  # gigabytes that a guarded assessment may hold
 SHARE = 0.75  # of the machine's memory, where nothing is said
+_SHORT = ("of memory, over its limit", "for want of memory", "ran out of memory")  # what a guard then says
 
 
 def assess(
@@ -84,10 +87,6 @@ def _guarded(
             "a guarded process has no network, so a service cannot be assessed together with strangers' model files; "
             "use surrogates that radproof trained"
         )
-    if out.exists() and not out.is_dir():
-        raise BadInput(f"{out} is a file; choose another --out")
-    fresh = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
     arguments = {
         "what": what,
         "plan": plan.model_dump(mode="json"),
@@ -95,20 +94,54 @@ def _guarded(
         "overwrite": overwrite,
         "replay": str(replay.resolve()) if replay else None,
     }
+    read = [*_read(plan), *([replay] if replay else [])]
+    with new_folder(out):
+        try:
+            done = call("radproof.assess.sheltered:work", arguments, read=read, write=[out], progress=progress)
+        except Interrupted:
+            raise Interrupted(
+                f"stopped; finished batches are kept in {out}, and the same command goes on from there"
+            ) from None
+    return done.value, done.level
+
+
+def call(
+    task: str,
+    arguments: Mapping[str, Any],
+    *,
+    read: Sequence[Path],
+    write: Sequence[Path],
+    progress: Progress = SILENT,
+) -> Guarded:
+    """A guarded call that may take as long as it needs, and as much memory as the environment says."""
     try:
-        done = guarded(
-            "radproof.assess.sheltered:work",
+        return guarded(
+            task,
             arguments,
-            read=[*_read(plan), *([replay] if replay else [])],
-            write=[out],
+            read=read,
+            write=write,
             limits=Limits(memory=_memory(), cpu=None, wall=None),
             progress=progress,
         )
+    except BadInput as error:
+        if not any(words in str(error) for words in _SHORT):
+            raise
+        raise type(error)(f"{error}; {MEMORY} sets the limit, in gigabytes") from None
+
+
+@contextmanager
+def new_folder(out: Path) -> Generator[None]:
+    """A folder for results; one that is made here is removed again when the input turns out to be bad."""
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"{out} is a file; choose another --out")
+    fresh = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
     except BadInput:
         if fresh and not any((out / kept).exists() for kept in DEAR):
             shutil.rmtree(out, ignore_errors=True)
         raise
-    return done.value, done.level
 
 
 def _networks(plan: Plan) -> Iterator[Path]:
@@ -151,7 +184,7 @@ def _memory() -> int:
             return int(SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
         except (ValueError, OSError):
             return 8 * 2**30
-    try:
-        return int(float(told) * 2**30)
-    except ValueError:
-        raise BadInput(f"{MEMORY} is gigabytes as a number, such as 8; got {told!r}") from None
+    with suppress(ValueError):
+        if math.isfinite(size := float(told)) and size > 0:
+            return int(size * 2**30)
+    raise BadInput(f"{MEMORY} is gigabytes as a number above zero, such as 8; got {told!r}")

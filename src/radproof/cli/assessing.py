@@ -171,7 +171,7 @@ def defend(
 
 
 def detect(
-    model: Annotated[Path, typer.Option(help="The model's folder.")],
+    model: Annotated[Path, typer.Option(help="The model's folder, or its file with a card beside it.")],
     data: Annotated[Path, typer.Option(help="Clean images: training and validation folds set the threshold.")],
     images: Annotated[Path, typer.Option(help="A manifest of the images to judge.")],
     detectors: Annotated[str, typer.Option(help="Detectors, with commas.")] = "drift",

@@ -27,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def guard(
-    model: Annotated[Path, typer.Option(help="The model's folder.")],
+    model: Annotated[Path, typer.Option(help="The model's folder, or its file with a card beside it.")],
     data: Annotated[Path, typer.Option(help="Clean images: NIH release, folder per class, or manifest.")],
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("guard.safetensors"),
     detector: Annotated[str, typer.Option(help="What tells attacked images from clean ones.")] = "drift",
@@ -75,8 +75,8 @@ def guard(
 
 
 def screen(
-    images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
-    model: Annotated[Path, typer.Option(help="The model's folder.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files (PNG, JPEG, TIFF, DICOM), and folders of them.")],
+    model: Annotated[Path, typer.Option(help="The model's folder, or its file with a card beside it.")],
     detector: Annotated[Path, typer.Option(help="What `radproof guard` wrote.")] = Path("guard.safetensors"),
     out: Annotated[Path | None, typer.Option(help="Also write a page per image into this folder.")] = None,
     view: Annotated[str | None, typer.Option(help="The images' view, where thresholds are by view.")] = None,
