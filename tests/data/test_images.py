@@ -1,12 +1,14 @@
 """Decoding: the stored grid comes through untouched, and every hostile file is a BadImage with a sentence."""
 
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from skimage.transform import resize as skimage_resize
 
 from radproof.core.depth import EIGHT, SIXTEEN, Depth
@@ -128,8 +130,33 @@ def test_gif_animation_and_pages_are_refused(tmp_path):
     with pytest.raises(BadImage, match="none of PNG"):
         read(tmp_path, frames[0], "x.gif", save_all=True, append_images=frames[1:])
     for name in ("a.png", "p.tif"):
-        with pytest.raises(BadImage, match="2 frames or pages"):
+        with pytest.raises(BadImage, match="several frames or pages"):
             read(tmp_path, frames[0], name, save_all=True, append_images=frames[1:])
+
+
+def pages(count):
+    """A TIFF of so many pages of one pixel, 102 bytes each."""
+    tags = ((256, 1), (257, 1), (258, 8), (259, 1), (262, 1), (273, 8), (278, 1), (279, 1))
+    body = b"".join(struct.pack("<HHLHH", tag, 3, 1, value, 0) for tag, value in tags)
+    each = (struct.pack("<H", len(tags)) + body + struct.pack("<L", 16 + 102 * (k + 1)) for k in range(count))
+    return b"II*\0" + struct.pack("<L", 16) + bytes(8) + b"".join(each)[:-4] + bytes(4)
+
+
+def test_pages_without_number_are_not_counted(tmp_path, monkeypatch):
+    """Outside, a file of 16 MB keeps its reader busy for many minutes: the time grows with the square of the pages."""
+    path = tmp_path / "pages.tif"
+    path.write_bytes(pages(160_000))
+    code = "import sys; from PIL import Image; Image.open(sys.argv[1]).n_frames"
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run([sys.executable, "-c", code, str(path)], timeout=4, check=False)
+    seen = []
+    load = TiffImagePlugin.ImageFileDirectory_v2.load
+    monkeypatch.setattr(TiffImagePlugin.ImageFileDirectory_v2, "load", lambda *a: (seen.append(1), load(*a))[1])
+    with pytest.raises(BadImage, match="several frames or pages"):
+        read_image(path)
+    assert len(seen) < 5
+    path.write_bytes(pages(1))
+    assert read_image(path).pixels.shape == (1, 1, 1)
 
 
 def test_the_content_counts_and_not_the_extension(tmp_path):

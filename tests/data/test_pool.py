@@ -1,11 +1,12 @@
 """Work in threads: results in order, progress told, the first error raised."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from radproof.core.progress import SILENT, Silent
-from radproof.data.pool import each
+from radproof.data.pool import LARGE, each, room_for
 
 
 def test_results_come_in_the_items_order_and_are_told():
@@ -36,3 +37,19 @@ def test_an_error_ends_the_work():
     with pytest.raises(ValueError, match="3"):
         each(fail_early, range(5000), stage="x", progress=SILENT)
     assert len(started) < 5000
+
+
+@pytest.mark.parametrize(("pixels", "together"), [(LARGE, True), (LARGE + 1, False)])
+def test_large_images_have_the_memory_for_themselves(pixels, together):
+    inside, most = [], []
+
+    def decode(item):
+        with room_for(pixels):
+            inside.append(item)
+            time.sleep(0.02)
+            most.append(len(inside))
+            inside.remove(item)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(decode, range(4)))
+    assert (max(most) > 1) == together

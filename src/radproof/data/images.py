@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from radproof.core.depth import EIGHT, SIXTEEN, Depth
+from radproof.data.pool import room_for
 from radproof.errors import BadImage, BadInput
 
 Stored = NDArray[np.uint8 | np.uint16]
@@ -99,8 +100,10 @@ def _decoded(file: Path | BytesIO, max_pixels: int) -> StoredImage:
     try:
         with Image.open(file, formats=FORMATS) as opened:
             _check_header(opened, max_pixels)
-            opened.load()
-            return _stored(ImageOps.exif_transpose(opened))
+            with room_for(opened.width * opened.height):
+                opened.load()
+                ImageOps.exif_transpose(opened, in_place=True)
+                return _stored(opened)
     except BadImage:
         raise
     except Image.UnidentifiedImageError:
@@ -119,9 +122,8 @@ def _check_header(opened: Image.Image, max_pixels: int) -> None:
     width, height = opened.size
     if width * height > max_pixels:
         raise BadImage(_bomb(f"{width}x{height}", max_pixels))
-    frames = getattr(opened, "n_frames", 1)
-    if frames > 1:
-        raise BadImage(f"the file holds {frames} frames or pages; save the one you mean as a PNG of its own")
+    if getattr(opened, "is_animated", False):  # to count them takes a TIFF's reader quadratic time
+        raise BadImage("the file holds several frames or pages; save the one you mean as a PNG of its own")
     mode, raw = opened.mode, _raw_mode(opened)
     if mode not in (*_DEEP, *_FLAT, *_BLENDED, *_CONVERTED):
         raise BadImage(f"pixels of kind {mode} are not supported; save it as 8- or 16-bit grey or 8-bit RGB")
@@ -154,7 +156,7 @@ def _white_is_zero(opened: Image.Image) -> bool:
 def _stored(image: Image.Image) -> StoredImage:
     """The upright, decoded image as (H, W, C)."""
     if image.mode in _DEEP:
-        values = np.asarray(image).astype(np.int64)
+        values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise BadImage("grey levels outside 0..65535 are not supported; save it as a 16-bit grey PNG")
         return StoredImage(values.astype(np.uint16)[:, :, None], SIXTEEN)
@@ -169,7 +171,7 @@ def _stored(image: Image.Image) -> StoredImage:
 
 
 def _on_black(image: Image.Image) -> Image.Image:
-    image = image.convert("RGBA")
+    image = image if image.mode == "RGBA" else image.convert("RGBA")
     black = Image.new("RGBA", image.size, (0, 0, 0, 255))
     return Image.alpha_composite(black, image).convert("RGB")
 

@@ -44,9 +44,10 @@ class Display:
 
     def shown(self, raw: NDArray[np.int32]) -> StoredImage:
         """The grey levels (H, W, 1) of stored values (H, W), held where values lie outside low..high."""
-        inside = np.clip(raw, self.low, self.high) - self.low
+        inside = np.clip(raw, self.low, self.high)
+        inside -= self.low
         if self.table is None:
-            levels = self.top - inside if self.inverted else inside
+            levels = np.subtract(self.top, inside, out=inside) if self.inverted else inside
         else:
             bright = 1 - np.array(self.table) if self.inverted else np.array(self.table)
             levels = np.rint(bright * self.top)[inside]
@@ -71,9 +72,13 @@ def display_of(look: Look, shape: Shape, raw: NDArray[np.int32], voi: Voi = "fil
         inverted = look.inverted != (look.modality.slope < 0)
         if table is None and window is None:
             return Display(*_apart(bounds.low, bounds.high, bounds), inverted)
-        if table is None and window is not None and window.function != "SIGMOID":
-            if not _reaches_beyond(window, look.modality, bounds):
-                return Display(*_window_ends(window, look.modality, bounds), inverted)
+        if (
+            table is None
+            and window is not None
+            and window.function != "SIGMOID"
+            and not _reaches_beyond(window, look.modality, bounds)
+        ):
+            return Display(*_window_ends(window, look.modality, bounds), inverted)
     return _tabled(look, window, table is not None, bounds)
 
 

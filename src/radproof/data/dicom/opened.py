@@ -23,15 +23,20 @@ _DISGUISES = (
     (b"MZ", "a Windows program"),
     (b"\x7fELF", "a Linux program"),
     (b"\xcf\xfa\xed\xfe", "a macOS program"),
+    (b"\xce\xfa\xed\xfe", "a macOS program"),
     (b"\xca\xfe\xba\xbe", "a Java or macOS program"),
     (b"#!", "a script"),
+    (b"<", "a web page or XML"),
     (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
     (b"%PDF", "a PDF document"),
+    (b"GIF8", "a GIF image"),
     (b"II*\x00", "a TIFF image"),
     (b"MM\x00*", "a TIFF image"),
     (b"II+\x00", "a TIFF image"),
     (b"MM\x00+", "a TIFF image"),
 )
+_ANYWHERE = (b"%PDF-", b"<script", b"<html", b"<svg", b"<?php")  # what browsers and PDF readers look for further on
 
 
 @dataclass(frozen=True)
@@ -104,15 +109,23 @@ def _start(stream: BinaryIO, size: int) -> tuple[int, Syntax]:
         if bare is None:
             raise BadImage(NOT_DICOM)
         return _after_meta(stream, size, 0) if bare == "meta" else (0, _guess(stream, 0))
-    for magic, name in _DISGUISES:
-        if head.startswith(magic):
-            raise BadImage(
-                f"the 128 bytes before the DICOM header begin as {name}: a file with two faces is refused; "
-                "overwrite its first 128 bytes with zeros if you trust where it came from"
-            )
+    face = _other_face(head[:128])
+    if face:
+        raise BadImage(
+            f"the 128 bytes before the DICOM header begin as {face}: a file with two faces is refused; "
+            "overwrite its first 128 bytes with zeros if you trust where it came from"
+        )
     if size <= 132:
         raise BadImage("the file ends after its first 132 bytes and holds no image; copy or export it again")
     return _after_meta(stream, size, 132)
+
+
+def _other_face(preamble: bytes) -> str:
+    """What else a file is by its preamble; "" for nothing known."""
+    begins = preamble.lstrip()
+    named = (name for magic, name in _DISGUISES if preamble.startswith(magic) or begins.startswith(magic))
+    hidden = any(word in preamble.lower() for word in (mark.lower() for mark in _ANYWHERE))
+    return next(named, "a document or web page" if hidden else "")
 
 
 def _bare(head: bytes) -> str | None:

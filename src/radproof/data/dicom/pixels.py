@@ -90,31 +90,38 @@ def _decoded(packed: bytes, header: Header) -> Raw:
     if shape.samples == 3:
         return _by_library(packed, header, precision).astype(np.int32)
     if syntax.encapsulated:
-        values = _by_library(packed, header, precision).astype(np.int64)
+        values = _whole(_by_library(packed, header, precision))
     else:
         kind = np.dtype(f"{'<' if syntax.little else '>'}u{shape.allocated // 8}")
         if shape.allocated == 8 and not syntax.little and header.pixels_vr == "OW":
             packed = np.frombuffer(packed + b"\0" * (len(packed) % 2), "<u2").byteswap().tobytes()[: len(packed)]
-        values = np.frombuffer(packed, kind).reshape(shape.rows, shape.columns).astype(np.int64)
+        values = _whole(np.frombuffer(packed, kind).reshape(shape.rows, shape.columns))
     stored = _stored(values, shape, syntax)
     return in_colour(stored, header.dataset) if shape.photometric == PALETTE else stored
 
 
-def _stored(values: NDArray[np.int64], shape: Shape, syntax: Syntax) -> Raw:
-    """The value of the stored bits alone."""
+def _whole(values: NDArray[Any]) -> NDArray[np.int64 | np.int32]:
+    """A copy with room for signs: an image of millions of pixels takes no more memory than that."""
+    return values.astype(np.int32 if values.dtype.itemsize <= 2 else np.int64)
+
+
+def _stored(values: NDArray[np.int64 | np.int32], shape: Shape, syntax: Syntax) -> Raw:
+    """The value of the stored bits alone; `values` are changed."""
     if syntax.lossy:  # ringing may leave what the bits can hold; wrapped round, white would turn black
         if shape.signed and syntax.codec == "jpeg":  # which knows no signs; the other codecs come with theirs
-            values = _signed(values, shape.stored)
-        return np.clip(values, shape.lowest, shape.highest).astype(np.int32)
+            _sign(values, shape.stored)
+        return np.clip(values, shape.lowest, shape.highest, out=values).astype(np.int32, copy=False)
     if syntax.codec in ("native", "rle"):
-        values = values >> (shape.high + 1 - shape.stored)
-    values = values & (2**shape.stored - 1)
-    return (_signed(values, shape.stored) if shape.signed else values).astype(np.int32)
+        values >>= shape.high + 1 - shape.stored
+    values &= 2**shape.stored - 1
+    if shape.signed:
+        _sign(values, shape.stored)
+    return values.astype(np.int32, copy=False)
 
 
-def _signed(values: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
+def _sign(values: NDArray[np.int64 | np.int32], bits: int) -> None:
     """Two's complement of so many bits; values that are negative already stay."""
-    return np.where(values >= 2 ** (bits - 1), values - 2**bits, values)
+    np.subtract(values, 2**bits, out=values, where=values >= 2 ** (bits - 1))
 
 
 def _by_library(packed: bytes, header: Header, precision: int) -> NDArray[Any]:

@@ -17,6 +17,7 @@ from radproof.data.dicom.look import read_look
 from radproof.data.dicom.opened import is_dicom
 from radproof.data.dicom.pixels import read_frame
 from radproof.data.images import StoredImage, read_image
+from radproof.data.pool import room_for
 from radproof.errors import BadImage
 
 
@@ -55,7 +56,11 @@ def read_dicom(path: Path, *, frame: int = 0, voi: Voi = "file") -> DicomImage:
 
 def decode(header: Header, *, frame: int, voi: Voi, sha256: str) -> DicomImage:
     """As `read_dicom`, behind a header that was read before."""
-    voi = check_voi(voi)
+    with room_for(header.shape.rows * header.shape.columns):
+        return _decoded(header, frame, check_voi(voi), sha256)
+
+
+def _decoded(header: Header, frame: int, voi: Voi, sha256: str) -> DicomImage:
     facts = facts_of(header, frame)
     if not header.shape.grey:
         raw = read_frame(header, frame)
