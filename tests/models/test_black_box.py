@@ -112,10 +112,12 @@ def test_errors_are_told_with_their_code(code, times):
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(code):
-    with serving(lambda h, q: send(h, v2(brightness(q)))) as (other, reached):
-        with serving(lambda h, _: send(h, b"", code, Location=other + "/elsewhere")) as (url, _):
-            with pytest.raises(BadModel, match=f"answers {code}"):
-                ask(url)
+    with (
+        serving(lambda h, q: send(h, v2(brightness(q)))) as (other, reached),
+        serving(lambda h, _: send(h, b"", code, Location=other + "/elsewhere")) as (url, _),
+        pytest.raises(BadModel, match=f"answers {code}"),
+    ):
+        ask(url)
     assert not reached
 
 
@@ -190,9 +192,9 @@ def test_one_number_per_image_is_the_second_class(gives, told, column):
 
 def test_a_huge_answer_is_not_read_to_its_end(monkeypatch):
     monkeypatch.setattr(black_box, "MOST_BYTES", 100_000)
-    with serving(lambda h, _: send(h, b"[" + b"1," * 200_000)) as (url, _):
-        with pytest.raises(BadModel, match="over 100,000 bytes"):
-            ask(url)
+    body = b"[" + b"1," * 200_000
+    with serving(lambda h, _: send(h, body)) as (url, _), pytest.raises(BadModel, match="over 100,000 bytes"):
+        ask(url)
 
 
 def dripping(handler, _, pause=0.02):
@@ -205,13 +207,13 @@ def dripping(handler, _, pause=0.02):
 
 
 def test_an_endless_answer_is_given_up():
-    with serving(dripping) as (url, asked), pytest.raises(BadModel, match="does not answer .*no end"):
+    with serving(dripping) as (url, asked), pytest.raises(BadModel, match=r"does not answer .*no end"):
         ask(url, timeout=0.1)
     assert len(asked) == 3
 
 
 def test_silence_is_given_up():
-    with serving(lambda *_: time.sleep(1)) as (url, _), pytest.raises(BadModel, match="does not answer .*timed out"):
+    with serving(lambda *_: time.sleep(1)) as (url, _), pytest.raises(BadModel, match=r"does not answer .*timed out"):
         ask(url, timeout=0.1)
 
 
@@ -257,7 +259,8 @@ def test_nobody_there():
     "url",
     [
         "ftp://host/x", "file:///etc/passwd", "host/x", "http://", "http:///x", "http://me:secret@host/x",
-        "http://host:99999/x", "http://host:port/x", "http://ho st/x", "http://host/x\r\nHeader: y", "http://[::1/x", "",
+        "http://host:99999/x", "http://host:port/x", "http://ho st/x", "http://host/x\r\nHeader: y", "http://[::1/x",
+        "",
     ],
 )  # fmt: skip
 def test_what_is_no_address(url):

@@ -84,3 +84,122 @@ def test_training_mode(tiny, images):
     doubts = preflight(tiny.train(), images, Y, LABELS, "softmax")
     assert {"training-mode", "random-answers"} <= {doubt.kind for doubt in doubts}
     assert all(doubt.severity == "serious" and doubt.message.endswith((".", ";")) for doubt in doubts)
+
+
+class Counting:
+    """Answers otherwise after some calls, or depending on the one before."""
+
+    def __init__(self, change):
+        self.calls, self.change = 0, change
+
+    def __call__(self, x):
+        self.calls += 1
+        return linear(x) + self.change(self.calls)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda calls: 0.1 * (calls > 9),  # tires
+        lambda calls: 0.01 * calls,  # drifts
+        lambda calls: 0.1 * (calls % 2),
+        lambda calls: 0.1 * (calls % 3 == 0),
+    ],
+)
+def test_memory_of_earlier_calls(images, change):
+    assert "stateful-answers" in kinds(Counting(change), images)
+
+
+def test_memory_of_the_last_images(images):
+    last = [torch.zeros(3)]
+
+    def answer(x):
+        found = linear(x) + 0.1 * last[0]
+        last[0] = linear(x).detach().mean(0)
+        return found
+
+    assert "stateful-answers" in kinds(answer, images)
+
+
+def test_chance_is_no_memory(images):
+    assert kinds(lambda x: linear(x) + torch.rand(len(x), 3), images) >= {"random-answers"}
+    assert "stateful-answers" not in kinds(lambda x: linear(x) + torch.rand(len(x), 3), images)
+    torch.manual_seed(5)
+    before = torch.rand(1)
+    torch.manual_seed(5)
+    kinds(linear, images)
+    assert torch.equal(torch.rand(1), before)  # the dice of others were not touched
+
+
+class Straight(torch.autograd.Function):
+    """Rounds, and says that it did not."""
+
+    @staticmethod
+    def forward(_, x):
+        return x.round()
+
+    @staticmethod
+    def backward(_, gradient):
+        return gradient
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda x: linear(x).round(),
+        lambda x: F.one_hot(linear(x).argmax(1), 3) + 0.0 * linear(x),
+        lambda x: 10 * F.one_hot(linear(x).argmax(1), 3).float(),
+        lambda x: torch.fake_quantize_per_tensor_affine(linear(x), 20.0, 0, -128, 127),  # lets gradients through
+        lambda x: linear((4 * x).round() / 4),
+        lambda x: Straight.apply(linear(x) / 20),
+        lambda x: linear(x).sign(),
+    ],
+)
+def test_answers_in_steps_are_masking(images, answer):
+    assert "gradient-masking" in kinds(answer, images)
+
+
+def test_fine_answers_are_no_steps(images):
+    assert kinds(lambda x: 1e-3 * linear(x), images) == set()
+    assert kinds(lambda x: 1000 + linear(x), images) == set()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda x: {"logits": linear(x), "aux": x}, "dict of logits, aux, expected one tensor"),
+        (lambda x: (linear(x), x), "a tuple, expected one tensor"),
+        (lambda x: [linear(x)], "a list, expected one tensor"),
+        (lambda _: None, "a NoneType"),
+        (lambda x: linear(x).argmax(1), r"shape \(5,\), expected \(5, 3\)"),
+        (lambda x: F.one_hot(linear(x).argmax(1), 3), "int64, expected logits"),
+        (lambda x: linear(x)[:, :, None], r"shape \(5, 3, 1\)"),
+        (lambda x: linear(x).mean(0, keepdim=True), r"shape \(1, 3\), expected"),
+        (lambda x: linear(x)[:, :1], r"shape \(5, 1\), expected"),
+        (lambda x: linear(x) * float("inf"), "NaN logits or infinite ones for 5 of 5"),
+        (torch.nn.Conv2d(3, 3, 3), r"breaks off on images of shape \(5, 1, 48, 48\): RuntimeError.*channels"),
+        (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(9, 3)), "breaks off .* input size"),
+    ],
+)
+def test_answers_that_cannot_be_used(images, answer, said):
+    with pytest.raises(BadModel, match=said):
+        kinds(answer, images)
+
+
+def test_one_probability_beside_a_logit_of_nothing(images):
+    class Two(Answer):
+        labels = ("a", "b")
+
+    def single(x):
+        one = linear(x)[:, :1].sigmoid()
+        return torch.cat([torch.zeros_like(one), one], 1)
+
+    y = torch.tensor([0, 1, 0, 1, 0])
+    found = {doubt.kind for doubt in preflight(Two(single), images, y, ("a", "b"), "softmax")}
+    assert found == {"probabilities"}
+
+
+def test_batch_statistics_left_on(images):
+    torch.manual_seed(0)
+    norm = torch.nn.BatchNorm1d(3)
+    assert "batch-dependence" in kinds(lambda x: norm(linear(x)), images)

@@ -39,7 +39,7 @@ def preflight(model: Classifier, x: Tensor, y: Tensor, labels: Sequence[str], he
     with torch.no_grad():
         logits = _usable(_asked(model, x), (len(x), len(labels)))
         again = model(x)
-        alone = torch.cat([model(image) for image in x.split(1)])
+        alone = _alone(model, x)
         remembered = _remembered(model, x)
         moved = model((x + _NOISE * _signs(x)).clamp(0, 1))
     checks: list[Callable[[], Iterator[str]]] = [
@@ -91,19 +91,30 @@ def _usable(logits: Tensor, shape: tuple[int, int]) -> Tensor:
     return logits
 
 
+def _alone(model: Classifier, x: Tensor) -> Tensor | None:
+    """The answers to one image at a time; None where the model breaks off on it."""
+    try:
+        return torch.cat([model(image) for image in x.split(1)])
+    except RadproofError:
+        raise
+    except Exception:  # as batch statistics do of one image
+        return None
+
+
 def _remembered(model: Classifier, x: Tensor) -> Tensor:
     """The answers to the same images after others were answered, several times over: (times, N, K).
 
     torch's dice fall alike each time, so what differs is not chance.
     """
-    others = (x.flip(3), 1 - x, torch.zeros_like(x), x.flip(2))
+    others = (x.flip(3), 1 - x, torch.zeros_like(x))
     devices = [x.device] if x.device.type == "cuda" else []
     found: list[Tensor] = []
     with torch.random.fork_rng(devices=devices):
-        for turn in range(len(others)):
-            torch.manual_seed(0)
-            found.append(model(x))
-            for other in others[: turn + 1]:  # one more each time: what counts calls cannot keep in step
+        for turn, other in enumerate(others):
+            for _ in range(3):  # in a row, then ever more others: what counts calls cannot keep in step
+                torch.manual_seed(0)
+                found.append(model(x))
+            for _ in range(turn + 1):
                 model(other)
     return torch.stack(found)
 
@@ -150,7 +161,10 @@ def _spread(remembered: Tensor) -> float:
     return apart if apart > _ORDER * float(remembered.abs().max()) else 0.0
 
 
-def _batch(logits: Tensor, alone: Tensor, again: Tensor) -> Iterator[str]:
+def _batch(logits: Tensor, alone: Tensor | None, again: Tensor) -> Iterator[str]:
+    if alone is None or alone.shape != logits.shape:
+        yield "The model answers several images and breaks off on one alone: it answers for whole batches."
+        return
     spread = float(logits.abs().max())
     apart = float((logits - alone).abs().max())
     # What differs by chance between two equal passes is no effect of the batch.
