@@ -133,6 +133,8 @@ def open_manifest(data: DataPlan, cache: Path, progress: Progress) -> Manifest:
         labels=None if data.labels is None else Path(data.labels),
         label_tag=data.label_tag,
         voi=data.voi,
+        axis=data.axis,
+        slices=data.slices,
         cache=cache,
         progress=progress,
     )

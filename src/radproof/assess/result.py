@@ -335,7 +335,7 @@ class Result(Record):
     head: str
     images: int
     patients: int
-    resolution: str  # "320x320", stored grid
+    resolution: str  # "320×320, 8 bit" or "28×28 in colour, 8 bit": the stored grid
     preset: str
     data: dict[str, Any]  # kind, counts per class and fold, left out
     model: dict[str, Any]  # the card

@@ -263,7 +263,7 @@ def _result(
         head=manifest.head,
         images=len(test),
         patients=len(test.patients()),
-        resolution=f"{shape[3]}×{shape[2]}, {material.depths[0]}",
+        resolution=f"{shape[3]}×{shape[2]}{' in colour' if shape[1] == 3 else ''}, {material.depths[0]}",
         preset=plan.preset,
         data=_data(manifest, test),
         model=material.card.model_dump(mode="json"),

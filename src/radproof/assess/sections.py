@@ -36,7 +36,10 @@ class DataPlan(Record):
     patients: str | None = None  # a folder's table of patients: CSV with path, patient and perhaps view, age, sex
     labels: str | None = None  # CSV that says what each image shows, and perhaps whose it is, its fold, view, age, sex
     label_tag: str | None = None  # the DICOM attribute that says it instead, by its keyword
-    voi: Literal["file", "full", "minmax"] | tuple[float, float] = "file"  # a DICOM's window; or centre and width
+    # what a DICOM's or NIfTI's values are shown as; or centre and width; full is for DICOM, percentiles for NIfTI
+    voi: Literal["file", "full", "minmax", "percentiles"] | tuple[float, float] = "file"
+    axis: Literal["axial", "coronal", "sagittal"] = "axial"  # that a NIfTI volume is cut across
+    slices: Literal["all", "middle"] | Annotated[int, Field(ge=1)] = "all"  # of a NIfTI volume; or every nth
     classes: tuple[str, ...] | None = None
     multi_label: bool = False
     split: Literal["patient", "release", "image"] = "patient"

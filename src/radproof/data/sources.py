@@ -25,6 +25,8 @@ from radproof.errors import BadData, BadPlan, UnknownName
 
 Kind = Literal["nih", "folder", "phantom", "manifest", "labelled", "dicom", "nifti", "medmnist", "webdataset"]
 Voi = str | tuple[float, float]
+Slices = str | int
+AXIS, SLICES = "axial", "all"
 PHANTOMS, PHANTOM_SIZE = 600, 256
 
 
@@ -45,6 +47,8 @@ def open_data(
     labels: Path | None = None,
     label_tag: str | None = None,
     voi: Voi = "file",
+    axis: str = AXIS,
+    slices: Slices = SLICES,
     cache: Path,
     progress: Progress = SILENT,
 ) -> Manifest:
@@ -54,16 +58,17 @@ def open_data(
     range, that become black and white; phantoms and resampled sets are written below `cache` once and found there
     again. `inflate` fills every class up with changed copies before the split. A manifest that was split already keeps
     its folds. `count` and, unless given, `size` concern phantoms; `patients` is the table of a folder, `labels` of images
-    that lie in no folders of classes, `label_tag` and `voi` concern DICOM. Raises BadData, BadPlan or UnknownName.
+    that lie in no folders of classes, `label_tag` and `voi` concern DICOM, `voi`, `axis` and `slices` NIfTI.
+    Raises BadData, BadPlan or UnknownName.
     """
+    _check_told(kind, label_tag, voi, axis, slices)
     if kind == "phantom":
         manifest = _phantoms(cache, count or PHANTOMS, size or PHANTOM_SIZE, seed, progress)
     elif kind in READERS:
-        _check_told(kind, label_tag, voi)
         how = _how(kind, labels, label_tag, voi, classes, multi_label)
+        how |= {"axis": axis, "slices": slices} if kind == "nifti" else {}
         manifest = import_foreign(kind, _given(kind, path), cache, how, progress=progress)
     else:
-        _check_told(kind, label_tag, voi)
         manifest = _read(kind, path, classes, multi_label, patients, labels, progress)
     if kind in ("phantom", "manifest"):
         if multi_label and manifest.head != "sigmoid":
@@ -111,7 +116,9 @@ def _given(kind: Kind, path: Path | None) -> Path:
     return path
 
 
-def _check_told(kind: Kind, label_tag: str | None, voi: Voi) -> None:
+def _check_told(kind: Kind, label_tag: str | None, voi: Voi, axis: str, slices: Slices) -> None:
+    if kind != "nifti" and (axis, slices) != (AXIS, SLICES):
+        raise BadPlan(f"axis and slices are of NIfTI volumes; data of kind {kind} have none")
     if kind != "dicom" and (label_tag or (voi != "file" and kind != "nifti")):
         raise BadPlan(f"label_tag and voi are of DICOM files (voi also of NIfTI); data of kind {kind} have none")
 
