@@ -57,8 +57,8 @@ def open_data(
     `size` is the longer side after import (None keeps the stored grid) and `window` the grey levels, as shares of the
     range, that become black and white; phantoms and resampled sets are written below `cache` once and found there
     again. `inflate` fills every class up with changed copies before the split. A manifest that was split already keeps
-    its folds. `count` and, unless given, `size` concern phantoms; `patients` is the table of a folder, `labels` of images
-    that lie in no folders of classes, `label_tag` and `voi` concern DICOM, `voi`, `axis` and `slices` NIfTI.
+    its folds. `count` and, unless given, `size` concern phantoms; `patients` is the table of a folder, `labels` of
+    images that lie in no folders of classes, `label_tag` and `voi` concern DICOM, `voi`, `axis` and `slices` NIfTI.
     Raises BadData, BadPlan or UnknownName.
     """
     _check_told(kind, label_tag, voi, axis, slices)
@@ -180,7 +180,7 @@ def _only_classes(manifest: Manifest, classes: Sequence[str] | None) -> Manifest
 
 
 def _is_split(manifest: Manifest, kind: Kind) -> bool:
-    """Whether someone has decided the folds already: a manifest, or a source with a training, a validation and a test fold."""
+    """Whether someone has decided the folds already: a manifest, or a source with all three of them."""
     if kind == "manifest":
         return "split" in manifest.source or any(s.fold == "validation" for s in manifest.samples)
     return kind in READERS and {s.fold for s in manifest.samples} == set(FOLDS)
