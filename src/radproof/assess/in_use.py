@@ -85,7 +85,7 @@ def make_guard(
                 "lesson": vars(lesson),
                 "how": dict(how),
             },
-            read=[folder_of(model), *roots(data)],
+            read=[model, folder_of(model), *roots(data)],
             write=[Path(made)],
             progress=progress,
         )
@@ -140,7 +140,7 @@ def flag(
                 "kept": str(kept.path),
                 "how": dict(how),
             },
-            read=[folder_of(model), *roots(clean), *roots(images)],
+            read=[model, folder_of(model), *roots(clean), *roots(images)],
             write=[out, kept.path.parent],
             progress=progress,
         )

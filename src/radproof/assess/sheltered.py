@@ -172,7 +172,8 @@ def _read(plan: Plan) -> list[Path]:
     told = [plan.model.card, plan.data.patients, plan.data.labels, *(r.weights for r in recipes if r is not None)]
     for part in (*plan.attacks, *plan.adaptive, *plan.detection.aware):
         told += [part.params[key] for key in FILES if isinstance(part.params.get(key), str)]
-    found = [folder_of(path) for path in (*_networks(plan), *data_roots(plan.data))]
+    networks = list(_networks(plan))  # a file may be a link to elsewhere
+    found = [*networks, *(folder_of(path) for path in (*networks, *data_roots(plan.data)))]
     return [path for path in (*found, *(Path(name) for name in told if name)) if path.exists()]
 
 

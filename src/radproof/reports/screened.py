@@ -85,7 +85,7 @@ def _guarded(
         "device": device,
     }
     folders = dict.fromkeys(Path(os.path.realpath(file)).parent for file in files)  # fewer than files
-    read, write = [folder_of(model), guard, *folders], [kept.path.parent]
+    read, write = [model, folder_of(model), guard, *folders], [kept.path.parent]
     if out is None:
         call("radproof.reports.screened:task", arguments, read=read, write=write, progress=progress)
         return
