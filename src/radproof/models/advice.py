@@ -90,7 +90,7 @@ def _of_one(stream: io.BytesIO) -> Iterator[str]:
         name = operation.name
         if name in ("GLOBAL", "INST"):
             yield str(argument).replace(" ", ".")
-        elif name == "STACK_GLOBAL":
+        elif name == "STACK_GLOBAL" and len(recent) >= 2:
             yield ".".join(recent[-2:])
         elif name in _PUTS or name == "MEMOIZE":
             kept[argument if isinstance(argument, int) else len(kept)] = latest

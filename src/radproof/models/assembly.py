@@ -85,6 +85,7 @@ def assembled(network: Imported, card: ModelCard) -> ImageClassifier:
     _agree(network, card)
     height, width = card.size
     example = torch.zeros(network.batch or 2, network.channels, height, width)
+    _finite(network, example)
     backbone, top = cut(network.graph, example, network.batch)
     exact = network.exact
     if network.classes == 1 and len(card.labels) == 2:
@@ -131,6 +132,13 @@ def _agree(network: Imported, card: ModelCard) -> None:
             f"the network takes {network.size[0]} × {network.size[1]} pixels only, its card says input_size "
             f"{card.size[0]} × {card.size[1]}; mend the card"
         )
+
+
+def _finite(network: Imported, example: Tensor) -> None:
+    with torch.no_grad():
+        answer = network.graph(example)
+    if not bool(answer.isfinite().all()):
+        raise BadModel("the network answers NaN or infinity to plain images; check its weights")
 
 
 def _two(logits: Tensor) -> Tensor:
