@@ -193,9 +193,13 @@ def test_ctrl_c_and_a_kill_end_the_guarded_process_and_change_no_byte(plan, tmp_
     assert images[0] == images[1] and images[0]
 
 
-def hostile(plan, secret):
-    """The plan with the port of somebody who listens, where a seed would be."""
-    return plan.model_copy(update={"seed": secret.getsockname()[1]})
+def hostile(plan, secret, folder):
+    """The plan with the port of somebody who listens, where a seed would be, and a link to its model."""
+    (folder / "linked").mkdir()
+    link = folder / "linked" / "model.onnx"
+    link.symlink_to(plan.model.path)
+    model = plan.model.model_copy(update={"path": str(link)})
+    return plan.model_copy(update={"seed": secret.getsockname()[1], "model": model})
 
 
 def test_what_runs_in_a_plans_work_reaches_the_runs_folder_alone(plan, tmp_path, monkeypatch, instead):
@@ -208,7 +212,7 @@ def test_what_runs_in_a_plans_work_reaches_the_runs_folder_alone(plan, tmp_path,
     for out in (tmp_path / "free", tmp_path / "held"):
         Path(f"{out}-secret").write_text("x")
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        mine = hostile(plan, listening)
+        mine = hostile(plan, listening, tmp_path)
         (tmp_path / "free").mkdir()
         free = module.work("assess", mine.model_dump(mode="json"), str(tmp_path / "free"), False, None)
         instead("work")

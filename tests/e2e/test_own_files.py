@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model file and a folder of DICOM files as a hospital has them: assessed with nothing else said, and guarded."""
 
+import io
 import json
 import re
 import shutil
+import sys
 import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from radproof import app
+from radproof.cli import main
 from radproof.data.manifest import Manifest
 from radproof.data.splits import split
 from radproof.errors import BadData
@@ -113,15 +117,18 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def assessed(folder, model, command):
+def assessed(folder, model):
     """The conventional model and the folder, with no other option but what keeps the test short."""
-    process = command(
-        "assess", "--model", model.name, "--data", folder / "files", "--labels", folder / "labels.csv",
-        "--attacks", "pgd", "--eps", "8/255", "--images", "6", cwd=model.parent,
-    )  # fmt: skip
-    out, err = process.communicate(timeout=280)
-    assert process.returncode == 0, err
-    return model.parent / "runs/assessment", out + err
+    words = ["assess", "--model", model.name, "--data", folder / "files", "--labels", folder / "labels.csv"]
+    words += ["--attacks", "pgd", "--eps", "8/255", "--images", "6"]
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed), redirect_stderr(printed):
+        patch.chdir(model.parent)
+        patch.setattr(sys, "argv", ["radproof", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert not ended.value.code, printed.getvalue()
+    return model.parent / "runs/assessment", printed.getvalue()
 
 
 def test_a_conventional_model_and_a_dicom_folder_need_no_other_option(assessed):
@@ -173,16 +180,15 @@ def test_a_wrong_guess_about_normalisation_stops_with_the_likely_card(folder, tm
 
 
 @pytest.fixture(scope="module")
-def used(folder, model, tmp_path_factory):
+def used(assessed, model, tmp_path_factory):
     """The same model with a card, a manifest of the folder, and a guard of them."""
     root = tmp_path_factory.mktemp("used")
     shutil.copy(model, root / "model.onnx")
     mean, std = IMAGENET
     card = {"architecture": "onnx", "labels": list(CLASSES), "input_size": 48, "hidden": 0}
     (root / "model.card.yaml").write_text(yaml.safe_dump({**card, "mean": list(mean), "std": list(std)}))
-    split(app.open_path(folder / "files", labels=str(folder / "labels.csv"), cache=root), by="patient", seed=1).write(
-        root / "manifest.parquet"
-    )
+    (imported,) = assessed[0].glob("data/*/manifest.parquet")
+    split(Manifest.read(imported), by="patient", seed=1).write(root / "manifest.parquet")
     app.guard(
         root / "model.onnx", root / "manifest.parquet", root / "guard.safetensors", name="frequency", rate=0.3,
         other_data=True,
@@ -219,11 +225,11 @@ def test_screening_dicom_files_with_a_strangers_model_says_what_it_says_unguarde
     assert plainly == out
 
 
-def test_a_file_without_a_card_is_not_used(model, used, radproof, tmp_path):
+def test_a_file_without_a_card_is_not_used(model, used, folder, radproof, tmp_path):
     alone = shutil.copy(model, tmp_path / "alone.onnx")
     data, guard = used / "manifest.parquet", used / "guard.safetensors"
     for words in (
-        ("screen", used, "--detector", guard),
+        ("screen", folder / "files" / "IM000", "--detector", guard),
         ("guard", "--data", data, "--out", tmp_path / "new"),
         ("detect", "--data", data, "--images", data, "--out", tmp_path / "new"),
     ):

@@ -111,9 +111,13 @@ def call(
     *,
     read: Sequence[Path],
     write: Sequence[Path],
+    what: str = "the model file",
     progress: Progress = SILENT,
 ) -> Guarded:
-    """A guarded call that may take as long as it needs, and as much memory as the environment says."""
+    """A guarded call that may take as long as it needs, and as much memory as the environment says.
+
+    `what` an error of the process is about.
+    """
     try:
         return guarded(
             task,
@@ -122,6 +126,7 @@ def call(
             write=write,
             limits=Limits(memory=_memory(), cpu=None, wall=None),
             progress=progress,
+            what=what,
         )
     except BadInput as error:
         if not any(words in str(error) for words in _SHORT):

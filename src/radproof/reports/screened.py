@@ -3,6 +3,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from radproof.assess.in_use import Answers, answers, opened, require_card, require_empty, stranger
@@ -86,11 +87,15 @@ def _guarded(
     }
     folders = dict.fromkeys(Path(os.path.realpath(file)).parent for file in files)  # fewer than files
     read, write = [model, folder_of(model), guard, *folders], [kept.path.parent]
-    if out is None:
-        call("radproof.reports.screened:task", arguments, read=read, write=write, progress=progress)
-        return
-    with new_folder(out):
-        call("radproof.reports.screened:task", arguments, read=read, write=[*write, out], progress=progress)
+    with new_folder(out) if out else nullcontext():
+        call(
+            "radproof.reports.screened:task",
+            arguments,
+            read=read,
+            write=[*write, out] if out else write,
+            what="the model file or one of the images",
+            progress=progress,
+        )
 
 
 def _screened(
