@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radproof.core.depth import EIGHT, SIXTEEN, Depth
+from radproof.core.depth import EIGHT, SIXTEEN, Depth, span
 from radproof.errors import BadInput
 
 
@@ -47,3 +47,8 @@ def test_depths_are_ordered_by_their_top_and_say_what_they_are():
         "16 bit",
     ]
     assert Depth(255) == EIGHT != Depth(255, held=True)
+
+
+def test_the_depths_of_a_set_in_words():
+    assert span([Depth(399), Depth(399, held=True)]) == "400 grey levels"
+    assert span([Depth(29999), EIGHT, Depth(3000)]) == "8 bit to 30000 grey levels"

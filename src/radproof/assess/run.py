@@ -38,6 +38,7 @@ from radproof.assess.verdict import verdict
 from radproof.assess.watching import latency
 from radproof.assess.workspace import Workspace, open_workspace
 from radproof.attacks.metered import Precision, choose_precision
+from radproof.core.depth import span
 from radproof.core.device import fingerprint, resolve
 from radproof.core.files import sha256_file
 from radproof.core.goals import goal as make_goal
@@ -263,7 +264,7 @@ def _result(
         head=manifest.head,
         images=len(test),
         patients=len(test.patients()),
-        resolution=f"{shape[3]}×{shape[2]}{' in colour' if shape[1] == 3 else ''}, {material.depths[0]}",
+        resolution=f"{shape[3]}×{shape[2]}{' in colour' if shape[1] == 3 else ''}, {span(material.depths)}",
         preset=plan.preset,
         data=_data(manifest, test),
         model=material.card.model_dump(mode="json"),

@@ -2,6 +2,7 @@
 """The grid that an image's grey levels are stored on: whole numbers 0..top, shown as 0..1."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,3 +43,10 @@ class Depth:
 
 EIGHT = Depth(255)
 SIXTEEN = Depth(65535)
+
+
+def span(depths: Iterable[Depth]) -> str:
+    """The depth of all images in words, or the least and the greatest: '8 bit to 30000 grey levels'."""
+    tops = {depth.top for depth in depths}
+    least, most = str(Depth(min(tops))), str(Depth(max(tops)))
+    return least if least == most else f"{least} to {most}"
