@@ -177,7 +177,8 @@ BOMBS = {  # how it is made, who reads it here, what that answers, and who comes
         lambda path: onnx(path, None),
         [f"{IMPORTERS}.onnx:read_onnx"],
         "BadModel: .*would make an array of 1000000000 values",
-        "import onnxruntime as o; o.set_default_logger_severity(4); o.InferenceSession(path).run(None, {'x': [[[[1.0] * 4] * 4] * 3]})",
+        "import onnxruntime as o; o.set_default_logger_severity(4); o.InferenceSession(path)"
+        ".run(None, {'x': [[[[1.0] * 4] * 4] * 3]})",
     ),
 }
 CARELESS = """
