@@ -106,8 +106,8 @@ def _shortcut(e: Evidence) -> Iterator[Doubt]:
         yield Doubt(
             kind="shortcut",
             about=clean.key,
-            message=f"the network's AUROC {show(auroc, 2)} does not clear what can be told without a look at the "
-            f"lungs, from {', '.join(reached)}",
+            message=f"the network's AUROC {show(auroc, 2)} does not clear what can be told without a look at "
+            f"what they show, from {', '.join(reached)}",
         )
 
 

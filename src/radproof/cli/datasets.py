@@ -39,8 +39,10 @@ def import_(
         str | None, typer.Option(help="The DICOM attribute that says it instead, such as BodyPartExamined.")
     ] = None,
     voi: Annotated[
-        str, typer.Option(help="A DICOM's window: file | full | minmax | CENTRE,WIDTH in its own units.")
+        str, typer.Option(help="DICOM, NIfTI: file | full | minmax | percentiles | CENTRE,WIDTH in its own units.")
     ] = "file",
+    axis: Annotated[str | None, typer.Option(help="NIfTI: axial (default) | coronal | sagittal.")] = None,
+    slices: Annotated[str | None, typer.Option(help="NIfTI: all (default) | middle | N for every Nth.")] = None,
     split: Annotated[str, typer.Option(help="patient (60/20/20) | release (its own test list).")] = "patient",
     balance: Annotated[str | None, typer.Option(help="class or class,view: equal numbers in each fold.")] = None,
     size: Annotated[int | None, typer.Option(help="Resize the longer side.")] = None,
@@ -60,6 +62,7 @@ def import_(
             labels=str(labels) if labels else None,
             label_tag=label_tag,
             voi=tuple(voi.split(",")) if "," in voi else voi,
+            **_nifti(axis, slices),
             multi_label=multi_label,
             split=split,
             balance=tuple(balance.split(",")) if balance else (),
@@ -70,6 +73,11 @@ def import_(
     for fold in ("train", "validation", "test"):
         counts = ", ".join(f"{label} {n}" for label, n in manifest.fold(fold).counts().items())
         print_lines([f"{fold:<11} {counts}"])
+
+
+def _nifti(axis: str | None, slices: str | None) -> dict[str, str | int]:
+    told = {"axis": axis, "slices": int(slices) if slices and slices.isdigit() else slices}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 @app.command("audit")
