@@ -15,6 +15,7 @@ from radproof.attacks.objective import Objective
 from radproof.core.device import gains_from_bfloat16
 from radproof.core.types import Classifier, Goal, Head
 from radproof.errors import BadPlan
+from radproof.models.predict import Predictor
 
 Precision = Literal["fp32", "bf16"]
 AGREEMENT = 0.9  # least mean cosine between bfloat16 and float32 gradients for the former to be used
@@ -81,7 +82,7 @@ def choose_precision(model: Classifier, x: Tensor, goal: Goal, wanted: str) -> P
         return wanted
     if wanted != "auto":
         raise BadPlan(f"precision must be one of auto, fp32, bf16; got {wanted!r}")
-    if not len(x) or not gains_from_bfloat16(x.device, model):
+    if isinstance(model, Predictor) or not len(x) or not gains_from_bfloat16(x.device, model):
         return "fp32"
     plain, short = (Objective(Metered(model, precision=p), goal).gradient(x).flatten(1) for p in ("fp32", "bf16"))
     return "bf16" if float(_cosine(plain, short).mean()) >= AGREEMENT else "fp32"

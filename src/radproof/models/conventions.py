@@ -126,8 +126,12 @@ def try_conventions(model: ImageClassifier, images: Sequence[Tensor], y: Tensor)
 def likelier(trials: Sequence[Trial]) -> Trial | None:
     """The convention that the images clearly prefer to the first; None where they prefer none."""
     first, *others = trials
-    better = [trial for trial in others if trial.clearly_better(first)]
-    return max(better, key=lambda trial: trial.likelihood, default=None)
+    better = sorted((t for t in others if t.clearly_better(first)), key=lambda trial: -trial.likelihood)
+    plain = next((t for t in better if t.blueprint.labels == first.blueprint.labels), None)
+    renamed = next((t for t in better if t.blueprint.labels != first.blueprint.labels), None)
+    if plain and renamed and not renamed.clearly_better(plain):
+        return plain  # inverted and misnamed is as right as neither
+    return renamed or plain
 
 
 def likelier_order(logits: NDArray[np.float64], truth: Any, blueprint: Blueprint) -> tuple[int, ...] | None:
