@@ -20,7 +20,7 @@ def test_an_accuracy_beyond_the_interval_is_told(stated):
     assert said.startswith("its card states an accuracy of ") and "on 50 labelled images it is 80 % (70–90)" in said
 
 
-@pytest.mark.parametrize("stated", [None, 0.5, 0.9, 90, 0.0, float("nan")])
+@pytest.mark.parametrize("stated", [None, 0.5, 0.9, 90, 0.0])
 def test_an_accuracy_within_or_below_is_not(stated):
     assert overstated(card(stated), found(0.7, 0.9)) == ""
 

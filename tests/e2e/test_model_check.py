@@ -151,9 +151,9 @@ def test_a_service_is_assessed_with_what_asks_and_what_is_carried_over(radproof,
         def log_message(self, *_):
             pass
 
-    (tmp_path / "service.yaml").write_text(
-        "{architecture: endpoint, labels: [Clear, Opaque], input_size: 32,\n mean: [0, 0, 0], std: [1, 1, 1], range: [0, 255], hidden: 0}"
-    )
+    card = {"architecture": "endpoint", "labels": ["Clear", "Opaque"], "input_size": 32, "hidden": 0}
+    card |= {"mean": [0, 0, 0], "std": [1, 1, 1], "range": [0, 255]}
+    (tmp_path / "service.yaml").write_text(yaml.safe_dump(card))
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
