@@ -294,3 +294,10 @@ def test_the_watch_sees_a_child_that_takes_much():
         subprocess.run([sys.executable, "-c", code], check=True)
     assert 300_000_000 < watch.children < 400_000_000
     assert np.isfinite(watch.own)
+
+
+def test_the_reference_names_tests_that_there_are():
+    root = HERE.parents[1]
+    named = set(re.findall(r"`(tests/[^`]+)`", (root / "docs" / "reference" / "hostile-inputs.md").read_text()))
+    assert len(named) > 15
+    assert {name for name in named if not (root / name).is_file()} == set()

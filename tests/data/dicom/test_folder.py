@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -258,3 +260,23 @@ def test_views_by_their_code(dicom, code, meaning, view):
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code, "SRT", meaning
     assert read_dicom(dicom(np.zeros((4, 4), np.uint8), ViewCodeSequence=[item])).facts.view == view
+
+
+_TOGETHER = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from radproof.data.dicom.read import read_dicom
+assert "pydicom" not in sys.modules
+sys.setswitchinterval(1e-5)
+with ThreadPoolExecutor(8) as pool:
+    print({int(image.raw.sum()) for image in pool.map(read_dicom, [Path(sys.argv[1])] * 8)})
+"""
+
+
+def test_the_first_files_may_be_read_by_several_threads(dicom):
+    """Python's own lock on imports gives way where threads wait for each other: files were then called damaged."""
+    path = dicom(np.ones((4, 4), np.uint8))
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", _TOGETHER, str(path)], capture_output=True, text=True, timeout=60)
+        assert done.stdout == "{16}\n", done.stderr[-500:]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radproof.data.dicom.opened import Opened, opened
-from radproof.data.dicom.quiet import quiet
+from radproof.data.dicom.quiet import quiet, whole
 from radproof.data.dicom.scan import UNDEFINED
 from radproof.data.dicom.shape import Shape, read_shape
 from radproof.data.dicom.syntax import Syntax
@@ -82,6 +82,7 @@ def read_header(path: Path, *, also: Sequence[str] = ()) -> Header:
 
     Raises BadImage for what is no DICOM image within the limits; NoImage where a sound DICOM file holds none.
     """
+    whole()
     try:
         with opened(path) as source:
             return _read(path, source, also)

@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DICOM libraries warn with the values they stumble over, and values are patients: nothing of it is shown."""
+"""The DICOM library tamed: imported by one thread, and its warnings, which quote patients, are not shown."""
 
 import threading
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib import import_module
 
-_lock = threading.Lock()
+_lock, _importing = threading.Lock(), threading.Lock()
 _inside: list["warnings.catch_warnings[None]"] = []  # the outermost keeps the filters that are restored at the end
 _depth = [0]
+
+
+def whole() -> None:
+    """Import the library. Threads that import its parts at the same time may each find the other's unfinished."""
+    with _importing:
+        for part in ("datadict", "encaps", "filereader", "pixels.decoders.base", "sequence", "uid"):
+            import_module(f"pydicom.{part}")
 
 
 @contextmanager
