@@ -38,6 +38,8 @@ def origin_doubts(e: Evidence) -> Iterator[Doubt]:
     told = overstated(material.card, clean_cell(e.cells).scores.accuracy) if material.card.imported else ""
     if told:
         yield Doubt(kind="declared-accuracy", about="defense:none", message=told)
+    if material.problem:
+        yield Doubt(kind="conventions", about="all", message=material.problem)
     if material.untaught:
         yield Doubt(
             kind="no-detector",

@@ -106,6 +106,7 @@ CHECKS: dict[str, Literal["always", "attacked", "defended", "detectors"]] = {
     "shortcut": "always",
     "few-images": "always",
     "black-box": "always",
+    "conventions": "always",
     "dead-gradients": "always",
     "loss-does-not-rise": "attacked",
     "loss-saturates": "attacked",

@@ -65,6 +65,7 @@ class Material:
     features: FeatureSpace | None = None  # of clean images, for an attack that stays among them
     training: dict[str, object] | None = None
     learned: dict[str, Attack] = field(default_factory=dict[str, Attack])  # job key -> what was learnt once
+    problem: str = ""  # what labelled images say against the model's card
     untaught: str = ""  # why no detector could be taught, where none had to be
     replay: Replay | None = None  # images made earlier, to score instead of attacking
 
@@ -188,6 +189,7 @@ def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, pr
             },
         },
         training=model.training,
+        problem=model.problem,
     )
     _fit_into_memory(material)
     return material

@@ -2,7 +2,7 @@
 """The networks of a plan, opened or trained: the model, surrogates to attack it from, hardened ones in its place."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -21,10 +21,10 @@ from radproof.defenses.denoiser import Denoiser
 from radproof.errors import BadModel
 from radproof.models.assembly import answering, service_card
 from radproof.models.average import Averaged
-from radproof.models.black_box import BlackBox, endpoint
+from radproof.models.black_box import BlackBox, endpoint, what_it_gives
 from radproof.models.card import ModelCard, read_card_file
 from radproof.models.classifier import ImageClassifier
-from radproof.models.opening import Told, is_own, open_model
+from radproof.models.opening import Told, card_of, is_own, model_file, open_model
 from radproof.training.denoiser import train_denoiser
 from radproof.training.denoiser_recipe import DenoiserRecipe
 from radproof.training.loop import train
@@ -49,6 +49,7 @@ class Opened:
     network: Network
     card: ModelCard
     training: dict[str, object] | None = None
+    problem: str = ""  # what labelled images say against the card that its user gave
 
 
 @dataclass
@@ -66,7 +67,9 @@ class Opener:
         opened = self.opened(wanted)
         if wanted.path and not wanted.only_answers and not is_own(Path(wanted.path)):
             assert isinstance(opened.network, ImageClassifier)
-            insist(opened.network, opened.card, self.manifest)
+            stated = card_of(model_file(Path(wanted.path)), self._told(wanted.card)) is not None
+            said = insist(opened.network, opened.card, self.manifest, stated=stated)
+            return replace(opened, problem=said)
         return opened
 
     def opened(self, wanted: ModelPlan) -> Opened:
@@ -165,12 +168,13 @@ class Opener:
             raise BadModel(f"the card's classes are {', '.join(card.labels)}, the data's {', '.join(labels)}")
         if wanted.endpoint is not None:
             told = wanted.endpoint
-            ask, gives, identity = endpoint(told.url, told.protocol), told.gives, told.url
+            ask, gives, identity = endpoint(told.url, told.protocol, told.input), told.gives, told.url
         else:
             from radproof.models.importers.onnx import read_onnx_black_box
 
             assert wanted.path is not None
-            ask, gives, identity = read_onnx_black_box(Path(wanted.path)), "logits", sha256_file(Path(wanted.path))
+            ask, identity = read_onnx_black_box(Path(wanted.path)), sha256_file(Path(wanted.path))
+            gives = what_it_gives(ask, card.blueprint)
         return Opened(BlackBox(ask, card.blueprint, gives=gives, identity=identity), card)
 
     def _fold(self, name: str) -> tuple[list[Tensor], Tensor]:

@@ -60,6 +60,7 @@ class EndpointPlan(Record):
 
     url: Annotated[str, Field(pattern=r"^https?://", max_length=2000)]
     protocol: Literal["v1", "v2"] = "v2"  # of KServe: TensorFlow Serving's, or the Open Inference Protocol
+    input: Annotated[str, Field(min_length=1, max_length=200)] = "input"  # what a v2 service calls it
     gives: Literal["probabilities", "logits", "labels"] = "probabilities"
 
 

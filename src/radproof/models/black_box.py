@@ -22,7 +22,7 @@ from radproof.core.types import Head
 from radproof.errors import BadModel
 from radproof.models.blueprint import Blueprint
 from radproof.models.classifier import normalisation, prepared
-from radproof.models.predict import Answer, Predictor
+from radproof.models.predict import ROUNDING, Answer, Predictor
 
 Protocol = Literal["v1", "v2"]
 Ask = Callable[[np.ndarray], np.ndarray]
@@ -57,8 +57,23 @@ class BlackBox(Predictor):
         return digest({"blueprint": self.blueprint.told(), "asks": self.identity})
 
 
-def endpoint(url: str, protocol: Protocol = "v2", *, timeout: float = TIMEOUT, pause: float = PAUSE) -> Ask:
+def what_it_gives(ask: Ask, blueprint: Blueprint) -> Answer:
+    """Whether a function's answers to a few noisy images are probabilities or logits."""
+    height, width = blueprint.size
+    x = np.random.default_rng(0).normal(size=(4, blueprint.channels, height, width)).astype(np.float32)
+    told = np.asarray(ask(x), np.float64).reshape(len(x), -1)
+    within = bool(((told >= 0) & (told <= 1)).all())
+    sums = told.shape[1] > 1 and bool(np.abs(told.sum(1) - 1).max() < ROUNDING)
+    alone = blueprint.head == "sigmoid" or told.shape[1] == 1
+    return "probabilities" if within and (sums or alone) else "logits"
+
+
+def endpoint(
+    url: str, protocol: Protocol = "v2", name: str = "input", *, timeout: float = TIMEOUT, pause: float = PAUSE
+) -> Ask:
     """A service at `url` as a function; V2: .../v2/models/NAME/infer, V1: .../v1/models/NAME:predict.
+
+    `name` is what a V2 service calls its input.
 
     Nothing but the service itself is reached: no redirects, no proxies. An answer must be whole within `timeout`
     seconds, and is read up to a limit. Raises BadModel for an address that is none; the function raises it where the
@@ -74,7 +89,7 @@ def endpoint(url: str, protocol: Protocol = "v2", *, timeout: float = TIMEOUT, p
             return _answer(_read(stream, until), protocol)
 
     def ask(x: np.ndarray) -> np.ndarray:
-        body = json.dumps(_question(x, protocol)).encode()
+        body = json.dumps(_question(x, protocol, name)).encode()
         for left in reversed(range(TRIES)):
             try:
                 return once(body)
@@ -125,10 +140,10 @@ class _NoRedirects(HTTPRedirectHandler):
         """No answer is taken from elsewhere than what was named."""
 
 
-def _question(x: np.ndarray, protocol: Protocol) -> dict[str, Any]:
+def _question(x: np.ndarray, protocol: Protocol, name: str) -> dict[str, Any]:
     if protocol == "v1":
         return {"instances": x.tolist()}
-    tensor = {"name": "input", "shape": list(x.shape), "datatype": "FP32", "data": x.reshape(-1).tolist()}
+    tensor = {"name": name, "shape": list(x.shape), "datatype": "FP32", "data": x.reshape(-1).tolist()}
     return {"inputs": [tensor]}
 
 

@@ -24,6 +24,7 @@ from radproof.models.card import ModelCard
 from radproof.models.classifier import ImageClassifier, resize
 
 CLEAR = 4.0  # standard errors by which another convention's log-likelihood must be better
+HINT = 1.5  # standard errors that call for more images
 GAIN = 0.05  # and the mean recall or AUROC of the classes, at least
 SLACK = 0.02  # that neither may fall by
 FEWEST = 16  # images, below which nothing is concluded
@@ -69,13 +70,13 @@ class Trial:
         """Of an image, on average."""
         return float(self.likelihoods.mean())
 
-    def clearly_better(self, other: "Trial") -> bool:
+    def clearly_better(self, other: "Trial", errors: float = CLEAR) -> bool:
         """Whether these images speak for this convention and against the other beyond chance."""
         gains = (self.recall - other.recall, self.auroc - other.auroc)
         # A convention that tells the classes worse apart may still suit a shifted threshold: it is not the right one.
         if len(self.likelihoods) < FEWEST or max(gains) < GAIN or min(gains) < -SLACK:
             return False
-        return _clear(self.likelihoods - other.likelihoods)
+        return _clear(self.likelihoods - other.likelihoods, errors)
 
     def card(self, card: ModelCard, assumed: Sequence[str]) -> ModelCard:
         """The file's card with this convention. `assumed`: the classes in the order in which the model was tried.
@@ -134,6 +135,12 @@ def likelier(trials: Sequence[Trial]) -> Trial | None:
     return renamed or plain
 
 
+def undecided(trials: Sequence[Trial]) -> bool:
+    """Whether more images may speak for another convention than the first."""
+    first, *others = trials
+    return likelier(trials) is None and any(trial.clearly_better(first, HINT) for trial in others)
+
+
 def likelier_order(logits: NDArray[np.float64], truth: Any, blueprint: Blueprint) -> tuple[int, ...] | None:
     """For each answer the class that it speaks for, where that is clearly not the assumed order (softmax only).
 
@@ -165,9 +172,9 @@ def _best_order(said: NDArray[Any], truth: NDArray[Any], classes: int) -> NDArra
     return linear_sum_assignment(-recall)[1]
 
 
-def _clear(apart: NDArray[np.float64]) -> bool:
-    """Whether a mean difference between images lies above nothing by more than chance."""
-    return float(apart.mean()) > CLEAR * float(apart.std(ddof=1)) / len(apart) ** 0.5
+def _clear(apart: NDArray[np.float64], errors: float = CLEAR) -> bool:
+    """Whether a mean difference between images lies above nothing by more than so many standard errors."""
+    return float(apart.mean()) > errors * float(apart.std(ddof=1)) / len(apart) ** 0.5
 
 
 def _variants(own: Blueprint) -> Iterator[tuple[str, Blueprint]]:
