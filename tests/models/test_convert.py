@@ -246,3 +246,36 @@ def test_a_link_in_the_networks_place_is_not_taken(tmp_path):
 def test_a_numpy_pickle_inside_keeps_nothing_from_being_converted(tmp_path):
     torch.save({"mean": np.float64(0.5), "state_dict": plain().state_dict()}, tmp_path / "old.pt")
     assert convert_model(tmp_path / "old.pt", tmp_path / "out").name == "model.safetensors"
+
+
+class Answers:
+    """A pickle that answers for the process which opens it, and ends it."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        code = f"""
+import json, os
+line = (json.dumps({{"value": {str(self.path)!r}}}) + "\\n").encode()
+for stream in range(3, 64):
+    try:
+        os.write(stream, line)
+    except OSError:
+        pass
+os._exit(0)
+"""
+        return exec, (code,)
+
+
+def test_a_file_that_answers_for_its_reader_moves_nothing_of_anyones(tmp_path):
+    victim = tmp_path / "victim" / "model.onnx"
+    victim.parent.mkdir()
+    victim.write_bytes(b"somebody's own")
+    own = tmp_path / "theirs"
+    own.mkdir()
+    (own / "odd.pt").write_bytes(pickle.dumps(Answers(victim)))
+    with pytest.raises(BadModel):
+        app.convert(own / "odd.pt", tmp_path / "out")
+    assert victim.read_bytes() == b"somebody's own"
+    assert not list((tmp_path / "out").iterdir())

@@ -237,8 +237,10 @@ def converted(
             paths=[code or file.parent],
             progress=progress,
         )
-        made = Path(fresh) / str(done.value)
-        if made.name not in _CONVERTED or made.is_symlink() or not made.is_file():
+        # The file's code may have answered in the process's place: its word is compared, and never taken for a path.
+        name = next((known for known in _CONVERTED if known == done.value), None)
+        made = Path(fresh) / (name or _CONVERTED[0])
+        if name is None or made.is_symlink() or not made.is_file():
             raise BadModel(f"{file.name} was run, and no network came of it")
-        made.replace(out / made.name)
-    return out / made.name
+        made.replace(out / name)
+    return out / name
