@@ -442,6 +442,7 @@ def link(name, target, kind=tarfile.SYMTYPE):
         (b"no archive", "damaged"),
         (gzip.compress(packed([("x.png", b"x")])), "damaged|holds no PNG"),  # an archive in an archive
     ],
+    ids=lambda told: told if isinstance(told, str) else "",
 )
 def test_archives_that_mean_harm(tmp_path, content, says):
     (tmp_path / "in").mkdir()

@@ -4,6 +4,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 
@@ -288,7 +289,9 @@ def test_functions_of_the_model_itself_are_put_in_place(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\x89PNG\r\n\x1a\n" + bytes(40), b"PK\x03\x04" + bytes(30), os.urandom(64) + b"\xff" * 12]
+    "data",
+    [b"", b"\x89PNG\r\n\x1a\n" + bytes(40), b"PK\x03\x04" + bytes(30), random.Random(0).randbytes(64) + b"\xff" * 12],
+    ids=["empty", "png", "zip", "noise"],
 )
 def test_what_is_no_onnx_file(tmp_path, data):
     path = tmp_path / "m.onnx"
