@@ -3,7 +3,6 @@
 # ruff: noqa: E501
 
 import json
-import os
 import random
 import subprocess
 import sys
