@@ -159,12 +159,20 @@ def evidence():
         material = SimpleNamespace(
             plan=SimpleNamespace(
                 data=SimpleNamespace(fold=given.pop("fold", "test")),
-                model=SimpleNamespace(train=given.pop("train", None)),
+                model=SimpleNamespace(train=given.pop("train", None), only_answers=given.pop("only_answers", False)),
                 hardened={},
             ),
-            card=SimpleNamespace(data_fingerprint="same"),
+            card=given.pop(
+                "card", SimpleNamespace(data_fingerprint="same", notes=(), imported="", metrics={}, file="")
+            ),
+            model=given.pop("model", None),
+            surrogates=given.pop("surrogates", {}),
+            problem=given.pop("problem", ""),
+            untaught=given.pop("untaught", ""),
             manifest=SimpleNamespace(fingerprint=lambda: fingerprint),
-            test=SimpleNamespace(samples=[SimpleNamespace(patient=patient)]),
+            test=SimpleNamespace(
+                samples=[SimpleNamespace(patient=patient, view=view) for view in given.pop("views", [""])]
+            ),
         )
         nothing = dict.fromkeys(
             (

@@ -8,6 +8,9 @@ from radproof.core.records import Doubt, Estimate
 from radproof.models.card import ModelCard
 from radproof.models.classifier import ImageClassifier
 
+LATERAL = ("LL", "RL", "LATERAL", "LLAT", "RLAT")
+FRONTAL = ("PA", "AP")
+
 
 def origin_doubts(e: Evidence) -> Iterator[Doubt]:
     """Every doubt about where the model comes from and what became of it."""
@@ -45,6 +48,20 @@ def origin_doubts(e: Evidence) -> Iterator[Doubt]:
             kind="no-detector",
             about="all",
             message=f"no detector was taught: {material.untaught}",
+            severity="note",
+        )
+    yield from _lateral(e)
+
+
+def _lateral(e: Evidence) -> Iterator[Doubt]:
+    views = [sample.view.upper() for sample in e.material.test.samples]
+    lateral = sum(view in LATERAL for view in views)
+    if lateral and any(view in FRONTAL for view in views):
+        yield Doubt(
+            kind="lateral-views",
+            about="all",
+            message=f"{lateral} of {len(views)} images are lateral views among frontal ones: a network that learnt one "
+            "kind says little about the other; see the figures by view",
             severity="note",
         )
 
