@@ -107,6 +107,8 @@ CHECKS: dict[str, Literal["always", "attacked", "defended", "detectors"]] = {
     "few-images": "always",
     "black-box": "always",
     "conventions": "always",
+    "declared-accuracy": "always",
+    "stateful-answers": "always",
     "dead-gradients": "always",
     "loss-does-not-rise": "attacked",
     "loss-saturates": "attacked",
