@@ -169,7 +169,7 @@ def evidence():
             surrogates=given.pop("surrogates", {}),
             problem=given.pop("problem", ""),
             untaught=given.pop("untaught", ""),
-            manifest=SimpleNamespace(fingerprint=lambda: fingerprint),
+            manifest=SimpleNamespace(fingerprint=lambda: fingerprint, source=given.pop("source", {})),
             test=SimpleNamespace(
                 samples=[SimpleNamespace(patient=patient, view=view) for view in given.pop("views", [""])]
             ),

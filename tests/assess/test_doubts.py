@@ -112,6 +112,8 @@ def test_what_rounding_undoes_is_noted(evidence, cell, clean):
 def test_leaks_changed_data_and_memory(evidence, clean):
     assert kinds(evidence(clean(), audit={"shared_patients": ("a", "b")})) == ["leakage"]
     assert kinds(evidence(clean(), patient="")) == ["leakage-not-verifiable"]
+    assert kinds(evidence(clean(), source={"patients": "series"})) == ["leakage-not-verifiable"]
+    assert kinds(evidence(clean(), source={"patients": "known"})) == []
     assert kinds(evidence(clean(), fingerprint="other")) == ["training-data-not-verifiable"]
     assert kinds(evidence(clean(), halvings=2)) == ["out-of-memory"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from radproof.data.inventory import pseudonym, sample_id
+from radproof.data.inventory import pseudonym, sample_id, secret_of
 from radproof.data.labelled import read_labelled
 from radproof.errors import BadData, UnknownName
 
@@ -28,11 +28,12 @@ def test_images_with_rows_are_in_and_the_rest_is_counted(root):
     )
     manifest = read_labelled(root, table)
     assert (manifest.labels, manifest.head, manifest.root) == (("a", "b"), "softmax", root)
+    key = secret_of(table, "pseudonyms")
     found = {sample.path: (sample.labels[0], sample.patient, sample.fold) for sample in manifest.samples}
     assert found == {
-        "one.png": ("b", pseudonym("7"), "train"),
-        "deep/er/two.jpg": ("a", pseudonym("8"), "test"),
-        "deep/three.tif": ("b", pseudonym("7"), "train"),
+        "one.png": ("b", pseudonym("7", key), "train"),
+        "deep/er/two.jpg": ("a", pseudonym("8", key), "test"),
+        "deep/three.tif": ("b", pseudonym("7", key), "train"),
     }
     assert manifest.source["left_out"] == {"images without a row": 1, "other file types": 1, "rows without an image": 1}
     assert manifest.source["patients"] == "table"
@@ -69,6 +70,13 @@ def test_a_row_that_fits_two_images_is_refused(root, saved):
     saved(root / "deep" / "one.png", np.zeros((8, 8), np.uint8))
     with pytest.raises(BadData, match=r"line 2: the row fits two images, .*'deep/one\.png'"):
         read_labelled(root, csv(root, "id,label\none,a\ntwo,b\n"))
+
+
+def test_a_row_of_another_folder_is_not_taken_for_the_image_of_its_name(root):
+    table = csv(root, "path,label\nwest/one.png,a\neast/two.jpg,a\ndeep/three.tif,b\nfour.png,a\n")
+    manifest = read_labelled(root, table)
+    assert sorted(sample.path for sample in manifest.samples) == ["deep/three.tif", "four.png"]
+    assert manifest.source["left_out"] == {"images without a row": 2, "other file types": 1, "rows without an image": 2}
 
 
 def test_no_folder(tmp_path):

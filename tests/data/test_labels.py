@@ -2,7 +2,8 @@
 
 import pytest
 
-from radproof.data.labels import read_labels
+from radproof.data.inventory import pseudonym
+from radproof.data.labels import Claims, read_labels
 from radproof.data.manifest import Sample
 from radproof.errors import BadData, UnknownName
 
@@ -84,13 +85,47 @@ def test_rows_are_found_by_path_then_by_name(table):
         return found and found.labels[0]
 
     assert [label("sub/two.png"), label("other\\two.png"), label("./sub/one.png")] == ["b", "c", "a"]
-    assert [label("one.png"), label("one"), label("SUB/ONE.dcm"), label("deep/sub/one.png")] == ["a"] * 4
+    assert [label("sub/one"), label("SUB/ONE.dcm"), label("deep/sub/one.png")] == ["a"] * 3
+    assert [label("one.png"), label("one")] == [None, None]  # of no folder, or of another
     assert label("two.png") is None  # two rows fit
     assert label("elsewhere/one.png") is None  # another folder's image of the same name
     assert label("any/where/three.png") == "d"  # the row names no folder
     assert [label("1.2.840.5"), label("1.2.840.6"), label("1.2.840.5.dcm")] == ["e", None, "e"]
     assert label("nothing.png", "", "three") == "d"
-    assert read.unused(["sub/one.png", "one", "three.jpg", "nothing"]) == 3
+
+
+def test_folders_that_all_rows_share_may_be_left_away(table):
+    read = table("path,label\nset/images/a/1.png,x\nset/images/b/2.png,y\n")
+    for path in ("set/images/a/1.png", "up/set/images/a/1.png", "images/a/1.png", "a/1.png", "A/1.PNG"):
+        assert read.of(path).labels == ("x",)
+    for path in ("1.png", "other/a/1.png", "else/images/a/1.png", "b/1.png"):
+        assert read.of(path) is None
+    one = table("path,label\nimages/1.png,x\nimages/2.png,y\n")
+    assert one.of("1.png").labels == ("x",)
+    assert one.of("elsewhere/1.png") is None
+
+
+def test_a_row_is_of_one_file(table):
+    claims = Claims(table("id,label\n1,a\n2,b\n3,b\n"))
+    assert [claims.of("p/1.png", key).line for key in ("p/1.png#0", "p/1.png", "1")[1:]] == [2, 2]
+    assert claims.of("p/9.png", "p/9.png") is None
+    assert claims.unused == 2
+    with pytest.raises(BadData, match=r"labels.csv, line 2: the row fits two images, 'p/1.png' and 'q/1.png'"):
+        claims.of("q/1.png", "q/1.png")
+
+
+def test_all_rows_name_their_patient_or_none(table):
+    table("id,label,patient\n1,a,p\n2,b,q\n").check_patients()
+    table("id,label,patient\n1,a,\n2,b,\n").check_patients()
+    with pytest.raises(BadData, match=r"labels.csv, line 3: no patient, although"):
+        table("id,label,patient\n1,a,p\n2,b,\n").check_patients()
+
+
+def test_pseudonyms_of_another_table_are_others(table):
+    one, same, two = (table(f"id,label,patient\n1,a,17\n2,{last},17\n") for last in "bbc")
+    assert one.of("1").patient == one.of("2").patient == same.of("1").patient
+    assert two.of("1").patient not in (one.of("1").patient, pseudonym("17"))
+    assert one.of("1").patient != pseudonym("17")
 
 
 def test_what_the_table_leaves_blank_stays(table):

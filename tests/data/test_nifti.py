@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from radproof.data.images import read_image
-from radproof.data.inventory import pseudonym
+from radproof.data.inventory import pseudonym, secret_of
 from radproof.data.nifti import read_nifti
 from radproof.data.volumes import Volumes, read_grid
 from radproof.errors import BadData, BadImage, BadInput, BadPlan, UnknownName
@@ -130,7 +130,9 @@ def test_a_data_set_of_volumes(tmp_path):
     assert (manifest.labels, manifest.head) == (("a", "b"), "softmax")
     assert manifest.counts() == {"a": 7, "b": 8}
     assert manifest.source["left_out"] == {"volumes without a row": 1, "rows without a slice": 1}
-    doe = [sample for sample in manifest.samples if sample.patient == pseudonym("Doe^J")]
+    doe = [
+        sample for sample in manifest.samples if sample.patient == pseudonym("Doe^J", secret_of(labels, "pseudonyms"))
+    ]
     assert len(doe) == 8
     assert {sample.patient for sample in manifest.samples if sample not in doe} == {pseudonym("s1/scan.nii.gz")}
     last = doe[-1]
@@ -140,6 +142,15 @@ def test_a_data_set_of_volumes(tmp_path):
     low, high = np.percentile(ramp() + 2, (0.5, 99.5))
     expected = np.clip((ramp()[::-1, ::-1, 4].T + 2 - low) / (high - low), 0, 1)
     assert np.abs(stored.pixels[:, :, 0] / 65535 - expected).max() < 1e-4
+
+
+def test_a_row_is_of_one_volume(tmp_path):
+    for folder in ("p1", "p2"):
+        save(tmp_path / "in" / folder / "scan.nii.gz", ramp())
+    for key in ("scan", "scan.nii.gz#2"):
+        labels = table(tmp_path, f"id,label\n{key},a\nother,b\n")
+        with pytest.raises(BadData, match=r"line 2: the row fits two images, 'p1/scan.nii.gz' and 'p2/scan.nii.gz'"):
+            read_nifti(tmp_path / "in", tmp_path / "out", labels=labels)
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def test_nothing_of_a_person_is_left_in_the_run(assessed):
     run, printed = assessed
     for file in run.rglob("*"):
         if file.is_file():
-            content = file.read_bytes()
+            content = re.sub(rb"base64,[A-Za-z0-9+/=]+", b"", file.read_bytes())  # pixels spell any three letters
             assert b"SECRET" not in content and b"MRN" not in content and b"1.2.826" not in content, file
     assert "SECRET" not in printed
 

@@ -69,11 +69,15 @@ def _leakage(e: Evidence) -> Iterator[Doubt]:
             "test patients were trained on",
             severity="note",
         )
-    if any(not sample.patient for sample in e.material.test.samples):
+    by_series = e.material.manifest.source.get("patients") == "series"
+    if by_series or any(not sample.patient for sample in e.material.test.samples):
         yield Doubt(
             kind="leakage-not-verifiable",
             about="all",
-            message="the data set names no patients, so images of one patient may lie in training and test",
+            message=(
+                "the data set names series but not all patients" if by_series else "the data set names no patients"
+            )
+            + ", so images of one patient may lie in training and test",
         )
 
 

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from radproof import __version__
 from radproof.core.files import sha256_file
 from radproof.core.guard import Limits, guarded, inside
 from radproof.core.progress import SILENT, Progress
@@ -37,6 +38,7 @@ def import_foreign(
     labels = told.get("labels")
     key = digest(
         {
+            "radproof": __version__,  # another one may read otherwise
             "kind": kind,
             "how": {**told, "labels": sha256_file(Path(labels)) if labels and Path(labels).is_file() else None},
             "files": _listing(path),

@@ -2,6 +2,7 @@
 """What every importer does alike: name images without names, hash their files, and refuse empty classes."""
 
 import hashlib
+import hmac
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,36 @@ def sample_id(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
-def pseudonym(patient: str) -> str:
-    """A patient's name or number as a hash, because a manifest is handed on; "" stays ""."""
-    return f"p-{hashlib.sha256(patient.encode()).hexdigest()[:12]}" if patient else ""
+def pseudonym(patient: str, key: bytes = b"") -> str:
+    """A patient's name or number as a hash, because a manifest is handed on; "" stays "".
+
+    Without `key` whoever tries all numbers finds the one behind it; with it only who has the key.
+    """
+    return f"p-{_hashed(patient, key)[:12]}" if patient else ""
+
+
+def series_pseudonym(series: str, key: bytes) -> str:
+    """The same for a series of images."""
+    return f"s-{_hashed(series, key)[:12]}" if series else ""
+
+
+def secret_of(path: Path, purpose: str) -> bytes:
+    """A key out of a file's bytes: the same for the same file, and not to be had from its sha256 alone.
+
+    Raises BadData where the file cannot be read.
+    """
+    mixed = hashlib.sha256(f"radproof {purpose}\0".encode())
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(2**20):
+                mixed.update(block)
+    except OSError as error:
+        raise BadData(f"cannot read {path.name}: {error.strerror}; check the file and its permissions") from None
+    return mixed.digest()
+
+
+def _hashed(text: str, key: bytes) -> str:
+    return (hmac.new(key, text.encode(), "sha256") if key else hashlib.sha256(text.encode())).hexdigest()
 
 
 def hashed(samples: Sequence[Sample], root: Path, progress: Progress) -> tuple[Sample, ...]:

@@ -9,7 +9,7 @@ from radproof.core.progress import SILENT, Progress
 from radproof.data.augmented import STEP, says_augmented
 from radproof.data.images import SUFFIXES
 from radproof.data.inventory import check_classes, hashed, sample_id
-from radproof.data.labels import LabelTable, read_labels
+from radproof.data.labels import Claims, read_labels
 from radproof.data.manifest import Manifest, Sample
 from radproof.data.within import files_below, has_suffix
 from radproof.errors import BadData
@@ -33,15 +33,15 @@ def read_labelled(
     table = read_labels(labels, classes=classes, multi_label=multi_label)
     left_out: Counter[str] = Counter()
     samples: list[Sample] = []
-    taken: dict[int, str] = {}
+    claims = Claims(table)
     for path in files_below(root, root):
         if has_suffix(path, SUFFIXES):
-            sample = _sample(path, table, taken, labels.name)
+            sample = _sample(path, claims)
             samples.extend([sample] if sample else [])
             left_out["images without a row"] += sample is None
         elif (root / path).resolve() != labels.resolve():
             left_out["other file types"] += 1
-    left_out["rows without an image"] = len(table.rows) - len(taken)
+    left_out["rows without an image"] = claims.unused
     if not samples:
         seen = ", ".join(f"{count} {what}" for what, count in sorted(left_out.items()))
         raise BadData(f"no image has a row in {labels.name} ({seen}); keys are paths below the folder or file names")
@@ -56,15 +56,9 @@ def read_labelled(
     return Manifest(root, table.classes, hashed(samples, root, progress), table.head, source)
 
 
-def _sample(path: str, table: LabelTable, taken: dict[int, str], name: str) -> Sample | None:
-    label = table.of(path)
+def _sample(path: str, claims: Claims) -> Sample | None:
+    label = claims.of(path, path)
     if label is None:
         return None
-    if label.line in taken:
-        raise BadData(
-            f"{name}, line {label.line}: the row fits two images, {taken[label.line]!r} and {path!r}; "
-            "give paths relative to the folder"
-        )
-    taken[label.line] = path
     chain = (STEP,) if says_augmented(path) else ()
     return label.onto(Sample(sample_id(path), path, "", label.labels, chain=chain))

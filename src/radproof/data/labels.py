@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A table that says what images show and whose they are, found again by path, by file name or by an identifier."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from radproof.core.names import nearest
 from radproof.core.types import Head
-from radproof.data.inventory import parse_age, pseudonym
+from radproof.data.inventory import parse_age, pseudonym, secret_of
 from radproof.data.label_columns import Columns, find_columns, fold_of, labels_of, plain_text
 from radproof.data.manifest import Sample
 from radproof.data.table import Row, inner_path, read_table
@@ -50,11 +51,13 @@ class LabelTable:
     classes: tuple[str, ...]
     head: Head
     rows: Mapping[str, Label]
+    name: str = ""  # of the file
 
     def of(self, *keys: str) -> Label | None:
         """The row that the first fitting key names.
 
-        A key fits by its whole path; else, without regard to case, suffix and outer folders, where that is unambiguous.
+        A key fits by its whole path; else, without regard to case and suffix, where that is unambiguous, the row whose
+        path is the end of the key's, or the key's whole path once folders that all rows share are left away.
         """
         for key in keys:
             found = self._find(key) if key else None
@@ -62,18 +65,37 @@ class LabelTable:
                 return found
         return None
 
-    def unused(self, keys: Iterable[str]) -> int:
-        """How many rows none of the keys names."""
-        used = {found.line for key in keys if (found := self.of(key)) is not None}
-        return len(self.rows) - len(used)
+    def check_patients(self) -> None:
+        """Raise BadData naming the line where some rows name their patient and others do not."""
+        without = [label.line for label in self.rows.values() if not label.patient]
+        if without and len(without) < len(self.rows):
+            raise BadData(
+                f"{self.name}, line {without[0]}: no patient, although other rows have one; give all of them one, or "
+                "leave the column out"
+            )
 
     def _find(self, key: str) -> Label | None:
         path = PurePosixPath(key.replace("\\", "/")).as_posix()
         if path in self.rows:
             return self.rows[path]
         parts = _parts(path)
-        fitting = [known for known in self._by_name.get(parts[-1], ()) if _tail(parts, _parts(known))] if parts else []
+        fitting = (
+            [known for known in self._by_name.get(parts[-1], ()) if self._fits(parts, _parts(known))] if parts else []
+        )
         return self.rows[fitting[0]] if len(fitting) == 1 else None
+
+    def _fits(self, image: tuple[str, ...], row: tuple[str, ...]) -> bool:
+        if len(image) >= len(row):
+            return image[-len(row) :] == row
+        left_away = len(row) - len(image)
+        return left_away <= self._shared and row[left_away:] == image
+
+    @cached_property
+    def _shared(self) -> int:
+        """How many outer folders all rows have in common."""
+        folders = [_parts(key)[:-1] for key in self.rows]
+        alike = (len(set(names)) == 1 for names in zip(*folders, strict=False))
+        return len(list(takewhile(bool, alike)))
 
     @cached_property
     def _by_name(self) -> Mapping[str, list[str]]:
@@ -81,6 +103,32 @@ class LabelTable:
         for key in self.rows:
             names.setdefault(_parts(key)[-1], []).append(key)
         return names
+
+
+@dataclass(frozen=True)
+class Claims:
+    """The rows of a table as files take them: a row is of one file, or it would label another one's image too."""
+
+    table: LabelTable
+    taken: dict[int, str] = field(default_factory=dict[int, str])  # line -> path within the source
+
+    def of(self, path: str, *keys: str) -> Label | None:
+        """The row of the file at `path`, found by the keys. Raises BadData for a row that another file took."""
+        label = self.table.of(*keys)
+        if label is None:
+            return None
+        first = self.taken.setdefault(label.line, path)
+        if first != path:
+            raise BadData(
+                f"{self.table.name}, line {label.line}: the row fits two images, {first!r} and {path!r}; "
+                "give paths relative to the folder"
+            )
+        return label
+
+    @property
+    def unused(self) -> int:
+        """How many rows no file took."""
+        return len(self.table.rows) - len(self.taken)
 
 
 def read_labels(path: Path, *, classes: Sequence[str] | None = None, multi_label: bool = False) -> LabelTable:
@@ -102,11 +150,12 @@ def read_labels(path: Path, *, classes: Sequence[str] | None = None, multi_label
         raise BadData(f"a classifier needs at least two classes; {path.name} shows {', '.join(chosen) or 'none'}")
     known = _keyed(told, columns, path)
     _check_folds(known, path)
-    return LabelTable(chosen, "softmax" if softmax else "sigmoid", known)
+    return LabelTable(chosen, "softmax" if softmax else "sigmoid", known, path.name)
 
 
 def _keyed(told: Sequence[tuple[Row, tuple[str, ...]]], columns: Columns, path: Path) -> dict[str, Label]:
     rows: dict[str, Label] = {}
+    secret = secret_of(path, "pseudonyms")
     first: dict[str, int] = {}
     for row, labels in told:
         where = _where(path, row)
@@ -118,7 +167,7 @@ def _keyed(told: Sequence[tuple[Row, tuple[str, ...]]], columns: Columns, path: 
         first[same] = row.line
         rows[key] = Label(
             labels=labels,
-            patient=pseudonym(row[columns.patient]),
+            patient=pseudonym(row[columns.patient], secret),
             fold=fold_of(row[columns.fold], where=where),
             view=plain_text(row[columns.view], "view", where=where),
             age=parse_age(row[columns.age]),
@@ -164,9 +213,3 @@ def _parts(path: str) -> tuple[str, ...]:
     lower = path.casefold()
     suffix = next((suffix for suffix in _SUFFIXES if lower.endswith(suffix) and len(lower) > len(suffix)), "")
     return PurePosixPath(lower.removesuffix(suffix)).parts
-
-
-def _tail(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    """Whether one path is the end of the other."""
-    shorter = min(len(one), len(other))
-    return one[-shorter:] == other[-shorter:]

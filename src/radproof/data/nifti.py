@@ -12,7 +12,7 @@ from radproof.core.names import nearest
 from radproof.core.progress import SILENT, Progress
 from radproof.data.images import StoredImage
 from radproof.data.inventory import pseudonym, sample_id
-from radproof.data.labels import LabelTable, read_labels
+from radproof.data.labels import Claims, read_labels
 from radproof.data.manifest import Manifest, Sample
 from radproof.data.pictures import Picture, materialise
 from radproof.data.volumes import Grid, Volumes, read_grid
@@ -55,14 +55,13 @@ def read_nifti(
         raise BadData(f"no .nii or .nii.gz file at {path}")
     volumes = Volumes()
     pictures: list[Picture] = []
-    keys: set[str] = set()
+    claims = Claims(table)
     without = 0
     for file in found:
         grid = _grid(root, file)
-        chosen = list(_slices(grid, axis, slices, file, table))
+        chosen = list(_slices(grid, axis, slices, file, claims))
         without += not chosen
         for index, labelled in chosen:
-            keys.update(_keys(file, index))
             sample = labelled if labelled.patient else replace(labelled, patient=pseudonym(file))
             pictures.append(Picture(sample, partial(_decode, volumes, root / file, grid, axis, index, window)))
     source = {
@@ -72,7 +71,7 @@ def read_nifti(
         "voi": voi if isinstance(voi, str) else list(voi),
         "classes": list(table.classes),
         "multi_label": multi_label,
-        "left_out": {"volumes without a row": without, "rows without a slice": table.unused(keys)},
+        "left_out": {"volumes without a row": without, "rows without a slice": claims.unused},
         "patients": "table and volumes",
     }
     return materialise(pictures, out, labels=table.classes, head=table.head, source=source, progress=progress)
@@ -109,12 +108,12 @@ def _grid(root: Path, file: str) -> Grid:
         raise BadImage(f"{file}: {error}") from None
 
 
-def _slices(grid: Grid, axis: Axis, slices: str | int, file: str, table: LabelTable) -> Iterator[tuple[int, Sample]]:
+def _slices(grid: Grid, axis: Axis, slices: str | int, file: str, claims: Claims) -> Iterator[tuple[int, Sample]]:
     count = grid.upright[get_args(Axis).index(axis)]
     middle = count // 2
     step = slices if isinstance(slices, int) else 1
     for index in [middle] if slices == "middle" else range(middle % step, count, step):
-        label = table.of(*_keys(file, index))
+        label = claims.of(file, *_keys(file, index))
         if label is not None:
             chain = ({"step": "slice", "axis": axis, "index": index},)
             path = f"{file}#{axis}-{index}"

@@ -188,6 +188,18 @@ def test_voi_tables(dicom, bits):
         assert np.abs(theirs(path) / (2**bits - 1) - expected).max() < 1e-9
 
 
+def test_a_table_that_ends_in_grey_is_kept_whole(dicom):
+    """Only black and white are held: a value beyond a cut in grey would be moved by attacks and not in the file."""
+    grey = read_dicom(dicom(RAW, stored=12, **lut("VOILUTSequence", 1000, np.linspace(200, 3900, 1000), 12)))
+    assert (grey.display.low, grey.display.high, grey.stored.depth.held) == (0, 4095, False)
+    white = read_dicom(dicom(RAW, stored=12, **lut("VOILUTSequence", 1000, np.linspace(200, 4095, 1000), 12)))
+    assert (white.display.low, white.display.high, white.stored.depth.held) == (0, 1999, True)
+    assert set(levels(white)[RAW > 1999]) == {65535}
+    both = read_dicom(dicom(RAW, stored=12, **lut("VOILUTSequence", 1000, np.linspace(0, 4095, 1000), 12)))
+    assert (both.display.low, both.display.high, both.stored.depth.held) == (1000, 1999, True)
+    assert set(levels(both)[(RAW < 1000) | (RAW > 1999)]) == {0, 65535}
+
+
 def test_voi_table_of_bytes_and_behind_a_rescaling_below_zero(dicom):
     entries = np.arange(256)[::-1]
     about = lut("VOILUTSequence", -1024, entries, 8, np.uint8)

@@ -14,7 +14,7 @@ from radproof.core.depth import Depth
 from radproof.data.dicom.folder import read_dicom_folder
 from radproof.data.dicom.read import read_dicom
 from radproof.data.images import read_image
-from radproof.data.inventory import pseudonym, sample_id
+from radproof.data.inventory import pseudonym, sample_id, secret_of
 from radproof.data.load import read_sample
 from radproof.data.manifest import Manifest
 from radproof.errors import BadData, BadImage, BadInput, UnknownName
@@ -72,7 +72,11 @@ def test_classes_by_folder_and_what_is_no_image(study, tmp_path, making):
         58,
         "F",
     )
-    assert (second.view, second.patient) == ("LL", pseudonym("7"))
+    assert (second.view, second.patient) == (
+        "LL",
+        pseudonym("7", secret_of(study.root / "Normal" / "a.dcm", "pseudonyms")),
+    )
+    assert made.source["patients"] == "known"
     assert (first.top, first.held) == (999, True)
     stored = read_sample(first, made.root)
     assert stored.depth == Depth(999, held=True)
@@ -98,15 +102,57 @@ def test_a_table_knows_images_by_path_name_and_uid(study, tmp_path):
     for name in ("x/a.dcm", "x/b.dcm", "y/c.dcm", "y/d.dcm"):
         study(name, SOPInstanceUID=f"1.2.3.{ord(name[2])}", PatientID="z")
     table = tmp_path / "labels.csv"
-    table.write_text(f"image,label,patient\nx/a.dcm,Sick,p1\nb,Well,\n1.2.3.{ord('c')},Sick,p2\nnowhere.dcm,Well,p3\n")
+    table.write_text(f"image,label,patient\nx/a.dcm,Sick,p1\nb,Well,z\n1.2.3.{ord('c')},Sick,p2\nnowhere.dcm,Well,p3\n")
     made = taken(study, tmp_path, labels=table)
+    key = secret_of(table, "pseudonyms")
     found = {s.id: (s.labels[0], s.patient) for s in made.samples}
     assert found == {
-        sample_id("x/a.dcm"): ("Sick", pseudonym("p1")),
-        sample_id("x/b.dcm"): ("Well", pseudonym("z")),
-        sample_id("y/c.dcm"): ("Sick", pseudonym("p2")),
+        sample_id("x/a.dcm"): ("Sick", pseudonym("p1", key)),
+        sample_id("x/b.dcm"): ("Well", pseudonym("z", key)),
+        sample_id("y/c.dcm"): ("Sick", pseudonym("p2", key)),
     }
     assert made.source["left_out"] == {"table rows without an image": 1, "unlabelled": 1}
+
+
+def test_a_row_is_of_one_file_and_its_frames(study, tmp_path):
+    cine = RNG.integers(0, 4096, (3, 8, 8)).astype(np.uint16)
+    study("patA/IM1", pixels=cine, frames=True)
+    study("patB/IM2")
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\nIM1,Sick\nIM2,Well\n")
+    assert len(taken(study, tmp_path, labels=table)) == 4
+    study("patC/IM1")
+    with pytest.raises(BadData, match=r"labels.csv, line 2: the row fits two images, 'patA/IM1' and 'patC/IM1'"):
+        taken(study, tmp_path, labels=table)
+
+
+def test_patients_come_from_the_table_or_from_the_headers(study, tmp_path):
+    for name in "abc":
+        study(f"{name}.dcm", PatientID="17")
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label,patient\na,x,17\nb,y,\nc,y,17\n")
+    with pytest.raises(BadData, match=r"labels.csv, line 3: no patient"):
+        taken(study, tmp_path, labels=table)
+    table.write_text("file,label,patient\na,x,\nb,y,\nc,y,\n")
+    made = taken(study, tmp_path, labels=table)
+    assert made.patients() == [pseudonym("17", secret_of(study.root / "a.dcm", "pseudonyms"))]
+    assert made.patients() != [pseudonym("17")]
+
+
+def test_without_a_patient_the_images_of_a_series_stay_together(study, tmp_path):
+    for label in "AB":
+        for number in range(3):
+            series = {"SeriesInstanceUID": f"1.2.7.{ord(label)}", "Modality": "CT", "InstanceNumber": number}
+            study(f"{label}/{number}.dcm", PatientID="", **series)
+    study("B/cine.dcm", pixels=np.zeros((2, 8, 8), np.uint16), frames=True, PatientID="")
+    made = taken(study, tmp_path)
+    assert (len(made), len(made.patients()), made.source["patients"]) == (8, 3, "series")
+    assert all(sample.patient.startswith("s-") for sample in made.samples)
+    study("A/known.dcm", PatientID="1")
+    assert taken(study, tmp_path).source["patients"] == "series"
+    study("A/lone.dcm", PatientID="")
+    made = taken(study, tmp_path)
+    assert (made.source["patients"], [not sample.patient for sample in made.samples].count(True)) == ("unknown", 1)
 
 
 def test_labels_by_an_element_of_each_file(study, tmp_path):
@@ -115,7 +161,7 @@ def test_labels_by_an_element_of_each_file(study, tmp_path):
     made = taken(study, tmp_path, label_tag="StudyDescription", classes=["Pneumonia", "No Finding"])
     assert made.labels == ("Pneumonia", "No Finding")
     assert made.source["left_out"] == {"other classes": 1, "unlabelled": 1}
-    for word in ("PatientName", "PatientID", "StudyDate", "AccessionNumber", "Nothing"):
+    for word in ("PatientName", "PatientID", "StudyDate", "AccessionNumber", "ImageComments", "Nothing"):
         with pytest.raises(UnknownName, match="labels cannot come from"):
             taken(study, tmp_path, label_tag=word)
     with pytest.raises(UnknownName, match="no image shows the class 'Pneumonie'; did you mean"):

@@ -19,6 +19,7 @@ from radproof.core.files import sha256_file
 from radproof.core.guard_process import INSIDE
 from radproof.data.dicom.export import export
 from radproof.data.dicom.folder import read_dicom_folder
+from radproof.data.dicom.uids import identity
 from radproof.data.load import import_images, read_pixels
 from radproof.data.manifest import NAME, Manifest
 from radproof.data.storage import quantise_step, write_png
@@ -114,6 +115,23 @@ def test_the_same_again_is_the_same_file_and_another_root_is_another_identity(sc
             assert one.SOPInstanceUID != three.SOPInstanceUID
             assert one.StudyInstanceUID != three.StudyInstanceUID
             assert one.PatientID != three.PatientID
+
+
+def test_nobody_finds_an_exported_patient_again_by_the_manifest(scans, imported, tmp_path):
+    made = attacked(imported, tmp_path / "images")
+    export(str(tmp_path / "images" / NAME), str(scans), str(tmp_path / "out"))
+    written = [pydicom.dcmread(file) for file in sorted((tmp_path / "out").glob("*.dcm"))]
+    guesses = [identity(root, sample.patient, "", "") for sample in made.samples for root in ("", *_hashes(made))]
+    assert not {d.PatientID for d in written} & {who.patient for who in guesses}
+    assert not {d.StudyInstanceUID for d in written} & {who.study for who in guesses}
+    one = [replace(sample, patient="p-1") for sample in made.samples]
+    replace(made, samples=tuple(one)).write(tmp_path / "images" / NAME)
+    export(str(tmp_path / "images" / NAME), str(scans), str(tmp_path / "again"))
+    assert len({pydicom.dcmread(file).PatientID for file in (tmp_path / "again").glob("*.dcm")}) == 1
+
+
+def _hashes(manifest: Manifest) -> list[str]:
+    return [sample.chain[0]["from"] for sample in manifest.samples]
 
 
 def test_resampled_images_are_written_as_their_levels(here, scans, imported, tmp_path):

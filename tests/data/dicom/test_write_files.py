@@ -353,3 +353,15 @@ def test_real_files_hold_their_budget(shared, n, tmp_path):
         for keyword in ("PatientName", "PatientID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
             assert str(secret[keyword].value).encode() not in content
         assert pydicom.dcmread(written.path).get("LossyImageCompression") == secret.get("LossyImageCompression")
+
+
+def test_a_pixel_outside_the_window_that_was_asked_to_move_is_told(tmp_path):
+    """The file keeps the original's value there, so it does not show the image that was scored."""
+    stored = np.arange(1024, dtype="<u2").reshape(32, 32)
+    original = source(tmp_path / "in.dcm", stored, WindowCenter=500, WindowWidth=201)
+    asked = original.stored.pixels[:, :, 0].astype(np.int32)
+    asked[0, 0] += 1
+    written = write_dicom(tmp_path / "x.dcm", asked, original=original, told=TOLD, whose=WHOSE, eps=4 / 255)
+    found = measure_again(written.path, original, 4 / 255, asked=asked)
+    assert (found.changed_outside_window, found.linf_levels, found.differs, found.misses) == (0, 0, 1, 1)
+    assert not found.within

@@ -115,11 +115,11 @@ def facts_of(header: Header, frame: int = 0) -> Facts:
     )
 
 
-def patient_of(header: Header) -> str:
-    """A pseudonym from the patient's number and who gave it, "" where the file has none."""
+def patient_of(header: Header, key: bytes) -> str:
+    """A keyed pseudonym from the patient's number and who gave it, "" where the file has none."""
     number = header.text("PatientID")
     issuer = header.text("IssuerOfPatientID")
-    return pseudonym(f"{issuer}/{number}" if issuer and number else number)
+    return pseudonym(f"{issuer}/{number}" if issuer and number else number, key)
 
 
 def view_of(dataset: "Dataset") -> str:

@@ -155,7 +155,10 @@ def _apart(low: int, high: int, bounds: Bounds) -> tuple[int, int]:
 
 
 def _tabled(look: Look, window: Window | None, by_table: bool, bounds: Bounds) -> Display:
-    """The whole chain as a table over stored values, cut where it only repeats its ends."""
+    """The whole chain as a table over stored values, cut where it only repeats black or white.
+
+    An end of another grey is kept whole: values beyond a cut are held, and held are black and white alone.
+    """
     if bounds.highest - bounds.lowest > SIXTEEN.top:
         raise BadImage("tables and sigmoid windows are supported for up to 16 stored bits; export with 16 bits")
     stored = np.arange(bounds.lowest, bounds.highest + 1, dtype=np.int64)
@@ -172,4 +175,6 @@ def _tabled(look: Look, window: Window | None, by_table: bool, bounds: Bounds) -
     bright = np.round(bright, _DIGITS)
     changes = np.flatnonzero(np.diff(bright))
     first, last = (int(changes[0]), int(changes[-1]) + 1) if len(changes) else (0, 1)
+    black_or_white = np.isin(np.rint(bright[[0, -1]] * SIXTEEN.top), (0, SIXTEEN.top))
+    first, last = first if black_or_white[0] else 0, last if black_or_white[1] else len(bright) - 1
     return Display(bounds.lowest + first, bounds.lowest + last, look.inverted, tuple(bright[first : last + 1].tolist()))

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a folder's listing keeps of each file: little, for there are many, and nothing that names a person."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from radproof.core.files import sha256_file
 from radproof.data.dicom.deidentify import facts_of, patient_of
 from radproof.data.dicom.header import Header, read_header
 from radproof.data.dicom.values import numbers_of
+from radproof.data.inventory import series_pseudonym
 
 SLICED = ("CT", "MR", "PT")
 
@@ -25,6 +25,7 @@ class Entry:
     frames: int
     instance: str = field(repr=False)  # SOPInstanceUID, for tables that name images by it
     series: str  # a pseudonym; "" for images that are no slices
+    group: str  # of images that go together: a pseudonym of the series, or of a file with several frames; else ""
     place: tuple[float, ...]  # sorts the slices of a series
     patient: str  # a pseudonym
     view: str
@@ -33,19 +34,20 @@ class Entry:
     tagged: tuple[str, ...]  # values of the element that labels are taken from
 
 
-def read_entry(root: Path, path: str, tag: str | None) -> Entry:
-    """The entry of root/path, by its header. Raises BadImage."""
+def read_entry(root: Path, path: str, tag: str | None, key: bytes) -> Entry:
+    """The entry of root/path, by its header; `key` is that of the pseudonyms. Raises BadImage."""
     header = read_header(root / path, also=() if tag is None else (tag,))
     facts = facts_of(header)
-    series = header.text("SeriesInstanceUID") if facts.modality in SLICED else ""
+    series, frames = header.text("SeriesInstanceUID"), header.shape.frames
     return Entry(
         path=path,
         sha256=sha256_file(root / path),
-        frames=header.shape.frames,
+        frames=frames,
         instance=header.text("SOPInstanceUID"),
-        series=f"s-{hashlib.sha256(series.encode()).hexdigest()[:12]}" if series else "",
+        series=series_pseudonym(series, key) if facts.modality in SLICED else "",
+        group=series_pseudonym(series or (f"file {path}" if frames > 1 else ""), key),
         place=_place(header),
-        patient=patient_of(header),
+        patient=patient_of(header, key),
         view=facts.view,
         age=facts.age,
         sex=facts.sex,

@@ -23,6 +23,7 @@ from radproof.data.dicom.derived import Told
 from radproof.data.dicom.header import read_header
 from radproof.data.dicom.measure import Measured, measure_again
 from radproof.data.dicom.read import DicomImage, decode
+from radproof.data.dicom.uids import root_of
 from radproof.data.dicom.write import Whose, as_levels, write_dicom
 from radproof.data.images import resize, window
 from radproof.data.load import read_pixels
@@ -58,14 +59,16 @@ def export(
     """Write every image of the set at `manifest` to out/<id>.dcm, and the index dicom.csv; its lines as plain JSON.
 
     `source`: the folder whose DICOM files were imported, known again by their sha256. `root` sets the UIDs of one
-    export apart from another's. Opens strangers' bytes with native decoders: call it in a guarded child process.
-    Raises BadData for a set that no attack left, that did not come from DICOM, or whose originals are not there.
+    export apart from another's; without it they hang on the bytes of an original, which no manifest holds. Opens
+    strangers' bytes with native decoders: call it in a guarded child process. Raises BadData for a set that no attack
+    left, that did not come from DICOM, or whose originals are not there.
     """
     images = Manifest.read(Path(manifest))
     jobs = [_job(sample, images, number) for number, sample in enumerate(images.samples, 1)]
     if len({job.file for job in jobs}) < len(jobs):
         raise BadData(f"two images of {images.describe()} have one id; export the set as a run left it")
     files = _originals(Path(source), {job.origin["from"] for job in jobs}, progress)
+    root = root or root_of(files[min(files)])
     groups: defaultdict[str, list[_Job]] = defaultdict(list)
     for job in jobs:
         groups[canonical_json([job.origin, job.steps])].append(job)

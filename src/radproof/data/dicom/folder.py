@@ -17,8 +17,8 @@ from radproof.data.dicom.labelling import Labeller, by_folder, by_table, by_tag,
 from radproof.data.dicom.opened import is_dicom
 from radproof.data.dicom.read import decode
 from radproof.data.images import StoredImage
-from radproof.data.inventory import sample_id
-from radproof.data.labels import read_labels
+from radproof.data.inventory import sample_id, secret_of
+from radproof.data.labels import Claims, read_labels
 from radproof.data.manifest import Manifest, Sample
 from radproof.data.pictures import Picture, materialise
 from radproof.data.pool import each
@@ -52,17 +52,20 @@ def read_dicom_folder(
     if not root.is_dir():
         raise BadData(f"there is no folder {root}; expected one that holds DICOM files")
     table = None if labels is None else read_labels(labels, classes=classes, multi_label=multi_label)
+    if table is not None:
+        table.check_patients()
+    claims = None if table is None else Claims(table)
     left_out: Counter[str] = Counter()
     entries = in_order(_entries(root, label_tag, left_out, progress))
     _check_twice(entries)
-    labeller = by_table(table) if table else by_tag(multi_label=multi_label) if label_tag else by_folder
+    labeller = by_table(claims) if claims else by_tag(multi_label=multi_label) if label_tag else by_folder
     samples = _samples(entries, labeller, voi, left_out)
-    if table is None:
+    if claims is None:
         head: Head = "sigmoid" if multi_label else "softmax"
         shown = classes_of([sample for _, _, sample in samples], classes, fewest=1 if multi_label else 2)
     else:
-        head, shown = table.head, table.classes
-        left_out[UNUSED] = table.unused(key for e, _, s in samples for key in (s.path, e.path, e.instance))
+        head, shown = claims.table.head, claims.table.classes
+        left_out[UNUSED] = claims.unused
     samples = [(entry, frame, kept) for entry, frame, sample in samples if (kept := _within(sample, shown, head))]
     left_out[OTHER_CLASSES] = sum(entry.frames for entry in entries) - left_out[UNLABELLED] - len(samples)
     source = {
@@ -72,7 +75,7 @@ def read_dicom_folder(
         "labels": "table" if table else label_tag or "folders",
         "voi": list(voi) if isinstance(voi, tuple) else voi,
         "left_out": {reason: count for reason, count in sorted(left_out.items()) if count},
-        "patients": "known" if any(sample.patient for _, _, sample in samples) else "unknown",
+        "patients": _patients(samples),
     }
     pictures = [_picture(root, entry, frame, sample, voi) for entry, frame, sample in samples]
     return materialise(pictures, out, labels=shown, head=head, source=source, progress=progress)
@@ -80,23 +83,22 @@ def read_dicom_folder(
 
 def _entries(root: Path, tag: str | None, left_out: Counter[str], progress: Progress) -> list[Entry]:
     """Every file below `root` that is a DICOM image, the others counted."""
+    paths = _files(root)
+    first = next((path for path in paths if not _other(root, path)), None)
+    key = b"" if first is None else secret_of(root / first, "pseudonyms")
 
     def one(path: str) -> Entry | str:
-        if not (root / path).resolve().is_relative_to(root.resolve()):
-            return LINK
-        if Path(path).name.upper() == "DICOMDIR":
-            return DIRECTORY
-        if not (root / path).is_file() or not is_dicom(root / path):
-            return NOT_DICOM
+        if other := _other(root, path):
+            return other
         try:
-            return read_entry(root, path, tag)
+            return read_entry(root, path, tag, key)
         except NoImage:
             return NO_IMAGE
         except BadImage as error:
             raise BadImage(f"{path}: {error}") from None
 
     found: list[Entry] = []
-    for entry in each(one, _files(root), stage="read headers", progress=progress):
+    for entry in each(one, paths, stage="read headers", progress=progress):
         if isinstance(entry, str):
             left_out[entry] += 1
         else:
@@ -105,6 +107,15 @@ def _entries(root: Path, tag: str | None, left_out: Counter[str], progress: Prog
         seen = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())) or "no files"
         raise BadData(f"the folder holds no DICOM image ({seen}); check the path")
     return found
+
+
+def _other(root: Path, path: str) -> str:
+    """What a file is that is no DICOM file of this folder, "" for those that are."""
+    if not (root / path).resolve().is_relative_to(root.resolve()):
+        return LINK
+    if Path(path).name.upper() == "DICOMDIR":
+        return DIRECTORY
+    return "" if (root / path).is_file() and is_dicom(root / path) else NOT_DICOM
 
 
 def _files(root: Path) -> list[str]:
@@ -136,8 +147,9 @@ def _samples(
             step: dict[str, Any] = {"step": "dicom", "from": entry.sha256, "frame": frame, "voi": voi}
             if entry.series:
                 step |= {"series": entry.series, "slice": place + frame}
+            patient = entry.patient or entry.group
             bare = Sample(
-                sample_id(path), path, entry.patient, (), view=entry.view, age=entry.age, sex=entry.sex, chain=(step,)
+                sample_id(path), path, patient, (), view=entry.view, age=entry.age, sex=entry.sex, chain=(step,)
             )
             sample = labeller(entry, bare)
             if sample is None:
@@ -145,6 +157,13 @@ def _samples(
             else:
                 found.append((entry, frame, sample))
     return found
+
+
+def _patients(samples: Sequence[tuple[Entry, int, Sample]]) -> str:
+    """Whether the patient of every image is known, or of some only the series, or of some nothing."""
+    if not all(sample.patient for _, _, sample in samples):
+        return "unknown"
+    return "series" if any(sample.patient == entry.group for entry, _, sample in samples) else "known"
 
 
 def _within(sample: Sample, classes: Sequence[str], head: Head) -> Sample | None:

@@ -9,7 +9,7 @@ from radproof.core.names import nearest
 from radproof.data.dicom.entry import Entry
 from radproof.data.folder import FOLD_FOLDERS
 from radproof.data.label_columns import plain_text
-from radproof.data.labels import MAX_CLASSES, LabelTable
+from radproof.data.labels import MAX_CLASSES, Claims
 from radproof.data.manifest import Sample
 from radproof.errors import BadData, BadInput, UnknownName
 
@@ -19,7 +19,6 @@ Labeller = Callable[[Entry, Sample], Sample | None]
 TAGS = (
     "AdmittingDiagnosesDescription",
     "BodyPartExamined",
-    "ImageComments",
     "ImageLaterality",
     "ImageType",
     "Laterality",
@@ -46,11 +45,11 @@ def check_tag(keyword: str) -> None:
         )
 
 
-def by_table(table: LabelTable) -> Labeller:
-    """By path#frame, path, file name or SOPInstanceUID."""
+def by_table(claims: Claims) -> Labeller:
+    """By path#frame, path, file name or SOPInstanceUID. Raises BadData for a row that fits two files."""
 
     def label(entry: Entry, sample: Sample) -> Sample | None:
-        found = table.of(sample.path, entry.path, entry.instance)
+        found = claims.of(entry.path, sample.path, entry.path, entry.instance)
         return None if found is None else found.onto(sample)
 
     return label

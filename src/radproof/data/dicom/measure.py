@@ -26,6 +26,7 @@ class Measured:
     display_linf: float  # greatest change of what is shown, black 0 to white 1
     changed_outside_window: int  # pixels: must be 0
     differs: int  # pixels that do not show the level that was asked for
+    misses: int  # of these, pixels outside the window, and under a linear window all: must be 0
     shown_alike: bool  # window, rescaling and polarity show every value as the original's do
     within: bool  # all of the budget's promises hold
 
@@ -54,13 +55,15 @@ def measure_again(
         raise BadImage("the written image has another size than its original; write it again")
     moved, change = np.abs(found.raw.astype(np.int64) - original.raw)[kept], np.abs(now - levels)[kept]
     beyond = outside(original.raw, original.display)[kept]
+    differs = np.zeros_like(beyond) if asked is None else (now != asked)[kept]
     measured = Measured(
         linf_levels=int(change.max(initial=0)),
         l2_levels=float(np.sqrt(np.square(change).sum())),
         linf_stored=int(moved.max(initial=0)),
         display_linf=float(np.abs(_bright(found) - _bright(original))[kept].max(initial=0)),
         changed_outside_window=int((moved[beyond] > 0).sum()),
-        differs=0 if asked is None else int((now != asked)[kept].sum()),
+        differs=int(differs.sum()),
+        misses=int((differs & (beyond | (original.display.table is None))).sum()),
         shown_alike=same(found.display, original.display),
         within=True,
     )
@@ -72,6 +75,7 @@ def _within(measured: Measured, original: DicomImage, eps: float | None, l2: flo
     return (
         measured.shown_alike
         and measured.changed_outside_window == 0
+        and measured.misses == 0
         and (most is None or measured.linf_levels <= most)
         and (most is None or original.display.table is not None or measured.linf_stored <= most)
         and (eps is None or measured.display_linf <= eps + _SLACK)

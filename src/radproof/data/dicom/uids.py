@@ -5,6 +5,9 @@ import hashlib
 import json
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
+
+from radproof.data.inventory import secret_of
 
 PATIENT = "RADPROOF^TEST"
 
@@ -22,7 +25,8 @@ class Identity:
 def identity(root: str, patient: str, series: str, instance: str) -> Identity:
     """An identity from anything that tells these apart; only hashes of the arguments are in it.
 
-    `root` sets one export apart from another: with another root nothing links the two.
+    `root` sets one export apart from another: with another root nothing links the two. Whoever knows it and what tells
+    the patients apart finds the same identity again.
     """
     return Identity(
         patient=f"RADPROOF-{_hash(root, 'patient', patient).hex()[:12].upper()}",
@@ -30,6 +34,11 @@ def identity(root: str, patient: str, series: str, instance: str) -> Identity:
         series=uid(root, "series", patient, series),
         instance=uid(root, "instance", patient, series, instance),
     )
+
+
+def root_of(original: Path) -> str:
+    """A root out of the bytes of a file that came in: the same for the same file, and to be had from no manifest."""
+    return secret_of(original, "identities").hex()
 
 
 def uid(*parts: str) -> str:

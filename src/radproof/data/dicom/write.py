@@ -31,7 +31,7 @@ class Whose:
     """Whose the written image is: hashed together into a pseudonym and UIDs, never written themselves."""
 
     patient: str  # anything that tells patients apart
-    root: str = ""  # sets one export apart from another
+    root: str = ""  # sets one export apart from another: what only its maker knows
     number: int = 1  # of the image within its series
 
 
