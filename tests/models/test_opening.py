@@ -1,14 +1,18 @@
 """Files and cards together, and what a stranger's file may have wrong."""
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from onnx import helper, load, numpy_helper
 from safetensors.torch import save_file
 from torch import nn
 
 from radproof.core.files import sha256_file
 from radproof.errors import BadModel
 from radproof.models.card import ModelCard, save_model
+from radproof.models.imported import FAR
+from radproof.models.importers.onnx_ops.table import OPERATORS
 from radproof.models.opening import Told, card_of, is_own, model_file, open_model
 from radproof.models.preflight import preflight
 from radproof.models.zoo import build
@@ -247,3 +251,67 @@ def test_dropout_left_on_is_switched_off_and_other_chance_refused(tmp_path):
 def test_several_answers_are_refused(tmp_path):
     with pytest.raises(BadModel, match=r"(?i)output|answers"):
         doubts(tmp_path, net(end=lambda x: {"logits": x, "other": x.mean(1)}), pt2)
+
+
+# Proved on images of the data
+
+
+def bright(mean=-100.0, std=1.0):
+    return {"mean": [mean] * 3, "std": [std] * 3}
+
+
+def some(n=3):
+    return [torch.rand(1 if i else 3, 40 + i, 32, generator=torch.Generator().manual_seed(i)) for i in range(n)]
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_a_file_is_proved_on_images_as_its_card_shows_them(tmp_path, free, monkeypatch):
+    file = onnx(tmp_path / "model.onnx", net(), free=free)
+    card(tmp_path / "model.card.yaml", **bright())
+    plain = Told(labels=LABELS)
+    shown = Told(labels=LABELS, images=some)
+    assert "on 3 of the data's images it answers as its file does" in open_model(file, told=shown)[1].notes
+    assert not any("of the data's images" in note for note in open_model(file, told=plain)[1].notes)
+
+    # A conversion that is wrong only beyond what made images reach.
+    monkeypatch.setitem(OPERATORS, ("", "Relu"), lambda call: call.do(torch.clamp, call[0], 0.0, 20.0))
+    open_model(file, told=plain)
+    with pytest.raises(BadModel, match=r"model\.onnx: the converted network differs from its ONNX file .*Relu"):
+        open_model(file, told=shown)
+
+
+def test_a_file_that_takes_just_so_many_images_is_proved_too(tmp_path):
+    class Whole(nn.Module):
+        def forward(self, x):
+            return x.reshape(2, 3, -1).mean(2) - x.mean()  # one image's answer depends on the other
+
+    file = onnx(tmp_path / "model.onnx", Whole(), free=False)
+    found = open_model(file, told=Told(labels=LABELS, images=some))[1]
+    assert "on 3 of the data's images it answers as its file does" in found.notes
+
+
+def test_images_are_read_for_onnx_alone(tmp_path):
+    def never():
+        raise AssertionError
+
+    model = build("cxrnet", labels=LABELS, input_size=32, hidden=0)
+    save_model(tmp_path / "own", model, ModelCard(**dict(model.blueprint)))
+    open_model(tmp_path / "own", told=Told(labels=LABELS, images=never))
+    open_model(pt2(tmp_path / "m.pt2", net()), told=Told(labels=LABELS, images=never))
+
+
+@pytest.mark.parametrize(("std", "far"), [(0.25, True), (0.001, False)])
+def test_a_stand_in_that_answers_otherwise_on_real_images_is_told(tmp_path, std, far):
+    file = onnx(tmp_path / "model.onnx", net())
+    whole = load(file)
+    whole.graph.node[0].input[0] = "rounded"
+    steps = {"s": np.float32(10), "z": np.uint8(128)}  # coarse: ordinary images all become zero
+    whole.graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in steps.items())
+    whole.graph.node.insert(0, helper.make_node("DequantizeLinear", ["q", "s", "z"], ["rounded"]))
+    whole.graph.node.insert(0, helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]))
+    file.write_bytes(whole.SerializeToString())
+    card(tmp_path / "model.card.yaml", mean=[0.5] * 3, std=[std] * 3)
+    notes = open_model(file, told=Told(labels=LABELS, images=lambda: some(8)))[1].notes
+    (note,) = [note for note in notes if "8 of the data's images the stand-in gives the same class for" in note]
+    assert (FAR in note) == far
+    assert not any(FAR in note for note in open_model(file, told=Told(labels=LABELS))[1].notes)

@@ -71,6 +71,15 @@ def test_each_doubt(images, answer, kind):
     assert kind in kinds(answer, images)
 
 
+def test_probabilities_rounded_to_eight_bits(images):
+    def rounded(x):
+        return (linear(x).softmax(1) * 256).floor() / 256
+
+    assert bool(((rounded(images).sum(1) - 1).abs() > 1e-3).any())
+    assert "probabilities" in kinds(rounded, images)
+    assert "probabilities" not in kinds(lambda x: linear(x).softmax(1) + 0.01, images)
+
+
 def test_probabilities_of_a_sigmoid_head(images):
     assert "probabilities" in kinds(lambda x: linear(x).sigmoid(), images, F.one_hot(Y).float(), "sigmoid")
 
@@ -186,13 +195,14 @@ def test_answers_that_cannot_be_used(images, answer, said):
         kinds(answer, images)
 
 
-def test_one_probability_beside_a_logit_of_nothing(images):
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_one_probability_beside_a_logit_of_nothing(images, order):
     class Two(Answer):
         labels = ("a", "b")
 
     def single(x):
         one = linear(x)[:, :1].sigmoid()
-        return torch.cat([torch.zeros_like(one), one], 1)
+        return torch.cat([torch.zeros_like(one), one], 1)[:, order]
 
     y = torch.tensor([0, 1, 0, 1, 0])
     found = {doubt.kind for doubt in preflight(Two(single), images, y, ("a", "b"), "softmax")}

@@ -7,6 +7,7 @@ from radproof.assess.evidence import Evidence, clean_cell, show
 from radproof.core.records import Doubt, Estimate
 from radproof.models.card import ModelCard
 from radproof.models.classifier import ImageClassifier
+from radproof.models.imported import FAR
 
 LATERAL = ("LL", "RL", "LATERAL", "LLAT", "RLAT")
 FRONTAL = ("PA", "AP")
@@ -24,12 +25,13 @@ def origin_doubts(e: Evidence) -> Iterator[Doubt]:
             "whoever has the network itself can do more",
         )
     if isinstance(material.model, ImageClassifier) and material.model.exact is not None:
+        far = "; ".join(note for note in material.card.notes if FAR in note)
         yield Doubt(
             kind="stand-in-gradients",
             about="defense:none",
             message="the model computes with integers, so gradients are those of a stand-in without rounding; answers "
-            "are the model's own",
-            severity="note",
+            f"are the model's own{f'; {far}' if far else ''}",
+            severity="serious" if far else "note",
         )
     if material.card.notes:
         yield Doubt(

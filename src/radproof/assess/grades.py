@@ -106,6 +106,7 @@ CHECKS: dict[str, Literal["always", "attacked", "defended", "detectors"]] = {
     "shortcut": "always",
     "few-images": "always",
     "black-box": "always",
+    "stand-in-gradients": "always",
     "conventions": "always",
     "declared-accuracy": "always",
     "stateful-answers": "always",

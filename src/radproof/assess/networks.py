@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from radproof.assess.baselines import card_shortcuts
-from radproof.assess.conventions import insist
+from radproof.assess.conventions import insist, untested
 from radproof.assess.sections import HardenedPlan, ModelPlan, SurrogatePlan, in_order
 from radproof.core.files import sha256_file
 from radproof.core.progress import Progress
@@ -31,6 +31,7 @@ from radproof.training.loop import train
 from radproof.training.recipe import TrainingRecipe
 
 Network = ImageClassifier | BlackBox
+PROVED_ON = 8  # images that a converted file and its original are both asked about
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,12 @@ class Opener:
         return Opened(trained.model, trained.card, {"history": history})
 
     def _told(self, card: str | None = None, architecture: str | None = None) -> Told:
-        return Told(Path(card) if card else None, architecture, self.manifest.labels, self.manifest.head)
+        def images() -> Sequence[Tensor]:
+            some = untested(self.manifest, PROVED_ON)
+            return load_images(some.samples, some.root).images
+
+        labels, head = self.manifest.labels, self.manifest.head
+        return Told(Path(card) if card else None, architecture, labels, head, images)
 
     def _answering(self, wanted: ModelPlan) -> Opened:
         """A network that is only asked: a service, or a file."""

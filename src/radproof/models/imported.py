@@ -10,6 +10,9 @@ from torch.fx import GraphModule
 from radproof.core.types import Head
 from radproof.models.classifier import Exact
 
+FAR = "attacks on it say little about the original"
+"""What a note says of a stand-in that answers otherwise than the quantised original."""
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -25,6 +28,6 @@ class Imported:
     classes: int  # K
     batch: int | None = None  # the only number of images that it takes at once; None: any
     head: Head | None = None  # what a softmax or sigmoid that was taken off says of the head
-    exact: Exact | None = None  # where the graph is only a stand-in for gradients: a quantised original
+    exact: Exact | None = None  # logits of a quantised original, where the graph only stands in for its gradients
     hints: Mapping[str, Any] = field(default_factory=dict[str, Any])  # from the file's metadata: labels, mean, std, …
     notes: tuple[str, ...] = ()  # what was done to the file's graph, in words for a report

@@ -6,11 +6,12 @@ given. Without one, the usual conventions are assumed; preflight tries others be
 Files of other frameworks are strangers': open them in a guarded process (core.guard).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from radproof.core.files import sha256_file
 from radproof.core.types import Head
@@ -31,6 +32,7 @@ class Told:
     architecture: str | None = None  # of a file that holds weights alone
     labels: Sequence[str] = ()  # of the data: a file without a card is taken to answer these
     head: Head = "softmax"
+    images: Callable[[], Sequence[Tensor]] = tuple  # a few of the data's (C, H, W) in [0, 1], read where needed
 
 
 def is_own(path: Path) -> bool:
@@ -57,9 +59,10 @@ def open_model(
         card = guessed(network, told.labels, told.head, architecture=told.architecture or what_is(file), name=file.name)
     elif card.imported and card.imported != sha256:
         raise BadModel(f"{file.name} is not the file that its card names: its sha256 is {sha256[:12]}…; check the pair")
-    notes = tuple(dict.fromkeys((*card.notes, *network.notes, *_notes(network, card))))
-    card = card.model_copy(update={"imported": sha256, "file": file.name, "notes": notes})
-    return assembled(network, card).to(device).freeze(), card
+    model = assembled(network, card).freeze()
+    said = (*card.notes, *network.notes, *_proved(file, network, model, told), *_notes(network, card))
+    card = card.model_copy(update={"imported": sha256, "file": file.name, "notes": tuple(dict.fromkeys(said))})
+    return model.to(device), card
 
 
 def model_file(path: Path) -> Path:
@@ -115,6 +118,19 @@ def read_network(file: Path, architecture: str | None) -> Imported:
             "or torchvision:NAME"
         )
     return read_state_dict(file, architecture or "")  # refuses what could run, and says why
+
+
+def _proved(file: Path, network: Imported, model: ImageClassifier, told: Told) -> tuple[str, ...]:
+    """The proof of a converted file on images of the data, as the card shows them to the network."""
+    from radproof.models.importers.kinds import what_is
+
+    images = told.images() if what_is(file) == "onnx" else ()
+    if not images:
+        return ()
+    from radproof.models.importers.onnx_parity import proved
+
+    prepared = torch.cat([model.prepare(image[None]) for image in images])
+    return (proved(file, network, prepared, one_each=model.head == "sigmoid"),)
 
 
 def _notes(network: Imported, card: ModelCard) -> tuple[str, ...]:

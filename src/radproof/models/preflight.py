@@ -21,6 +21,7 @@ from radproof.models.predict import Predictor
 _MOST = 8  # images looked at
 _NOISE = 1 / 255
 _ORDER = 1e-6  # of the logits' spread, what a graphics card's sums in another order may change
+_WHOLE = 2e-2  # what rounding to eight bits may take from a sum of probabilities
 _CLOSE = 1e-3  # of the logits' spread, what arithmetic in another order may change
 
 
@@ -130,9 +131,11 @@ def _training_mode(model: Classifier) -> Iterator[str]:
 
 def _probabilities(logits: Tensor, head: Head) -> Iterator[str]:
     within = bool(((logits >= 0) & (logits <= 1)).all())
-    sums = bool((logits.sum(1) - 1).abs().max() < 1e-4)
+    sums = bool((logits.sum(1) - 1).abs().max() < _WHOLE)
     # One answer stands for two classes beside a logit of 0: as a probability it could never speak for the first.
-    single = logits.shape[1] == 2 and not bool(logits[:, 0].any()) and bool((logits[:, 1] > 0).all())
+    single = logits.shape[1] == 2 and any(
+        not bool(logits[:, at].any()) and bool((logits[:, 1 - at] > 0).all()) for at in (0, 1)
+    )
     if within and (sums or head == "sigmoid" or single):
         yield (
             "The model's answers look like probabilities, not logits: gradients vanish where it is sure, so attacks "

@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.fx import GraphModule
 
-from radproof.core.types import Head
 from radproof.errors import BadModel
 from radproof.models.graph import take_off
 from radproof.models.imported import Imported
 from radproof.models.importers.onnx_checks import load_checked, opset_of
+from radproof.models.importers.onnx_end import End, before, end_of
 from radproof.models.importers.onnx_graph import build
 from radproof.models.importers.onnx_hints import hints_of
-from radproof.models.importers.onnx_parity import TOLERANCE, compare, probes
-from radproof.models.importers.onnx_quantised import agreement, is_quantised
+from radproof.models.importers.onnx_parity import compare, is_half, probes
+from radproof.models.importers.onnx_quantised import QUANTISED, agreement, is_quantised
 from radproof.models.importers.onnx_session import Exact, Session
 from radproof.models.importers.onnx_signature import Signature, signature_of
 from radproof.models.importers.onnx_values import Unconvertible
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 Ask = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 _SIDES = (224, 256, 299, 384, 512, 128, 64, 32)  # tried for files that tell no size and do not take any
-_HALF = (10, 16)
-_HALF_TOLERANCE = 2e-2  # half precision rounds at every step
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ def read_onnx_black_box(path: Path) -> Ask:
     model = load_checked(path)
     signature = signature_of(model, path.name)
     try:
-        _built(model, signature)
+        _built(*before(model, signature, end_of(model, signature)))
     except Unconvertible:
         pass
     except BadModel as error:
@@ -76,12 +73,14 @@ def read_onnx_black_box(path: Path) -> Ask:
 
 
 def _imported(model: "ModelProto", signature: Signature) -> Imported:
+    end = end_of(model, signature) if is_quantised(model) else End()
+    inner = before(model, signature, end)
     if signature.batch is None:
-        return _proved(model, signature, _built(model, signature))
+        return _proved(model, signature, end, _built(*inner))
     try:
-        return _proved(model, signature, _built(model, signature, one_image=True))
+        return _proved(model, signature, end, _built(*inner, one_image=True))
     except BadModel:  # its layers do hold it to a number of images
-        return _proved(model, signature, _built(model, signature))
+        return _proved(model, signature, end, _built(*inner))
 
 
 def _built(model: "ModelProto", signature: Signature, *, one_image: bool = False) -> _Built:
@@ -110,14 +109,17 @@ def _built(model: "ModelProto", signature: Signature, *, one_image: bool = False
         raise error
 
 
-def _proved(model: "ModelProto", signature: Signature, built: _Built) -> Imported:
+def _proved(model: "ModelProto", signature: Signature, end: End, built: _Built) -> Imported:
     # Several different images are compared at once, so that one image's answer cannot depend on another's.
     images = probes(replace(signature, batch=built.batch), built.size or (96, 128))
-    graph, head, note = take_off(built.graph)
+    graph, head, note, exact = built.graph, end.head, "", None
+    if is_quantised(model):  # nothing else is taken off: graph and original must end alike
+        exact = Exact(Session(*before(model, signature, end)), end.most)
+        note = f"the {end.head} at the end was taken off, and what follows it: attacks climb logits" if head else ""
+    else:
+        graph, head, note = take_off(graph)
     with torch.no_grad():
         stand_in = torch.cat([graph(batch) for batch in images])
-    session = Session(model, signature)
-    half = signature.kind in _HALF or any(tensor.data_type in _HALF for tensor in model.graph.initializer)
     found = Imported(
         graph,
         signature.channels,
@@ -125,22 +127,17 @@ def _proved(model: "ModelProto", signature: Signature, built: _Built) -> Importe
         stand_in.shape[1],
         built.batch,
         head,
-        Exact(session) if is_quantised(model) else None,
+        exact,
         hints_of(model, opset_of(model)),
     )
     notes = [built.note, note or ""]
     if signature.others:
         notes.append(f"of the file's outputs only {signature.output[:80]!r} is read")
-    if half:
+    if is_half(model, signature):
         notes.append("the file computes in half precision; here it is computed in single precision")
-    compare(model, signature, found, images, _HALF_TOLERANCE if half else TOLERANCE)
-    if found.exact is not None:
-        exact = torch.cat([found.exact(batch) for batch in images])
-        notes.append(agreement(exact, _answers(stand_in, head)))
+    compare(model, signature, found, images)
+    if exact is not None:
+        original = torch.cat([exact(batch) for batch in images])
+        near = agreement(original, stand_in, one_each=head == "sigmoid")
+        notes.append(f"{QUANTISED}; {near.told('made images', judged=False)}")
     return replace(found, notes=tuple(text for text in notes if text))
-
-
-def _answers(logits: Tensor, head: Head | None) -> Tensor:
-    if head is None:
-        return logits
-    return logits.softmax(1) if head == "softmax" else logits.sigmoid()

@@ -14,6 +14,8 @@ from torch import Tensor, fx
 from radproof.errors import BadModel
 from radproof.models.imported import Imported
 from radproof.models.importers.onnx_checks import BLACK_BOX, load_checked
+from radproof.models.importers.onnx_end import end_of
+from radproof.models.importers.onnx_quantised import agreement
 from radproof.models.importers.onnx_session import Session
 from radproof.models.importers.onnx_signature import Signature, signature_of
 
@@ -23,12 +25,21 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4  # of the largest answer, or of 1
 ROUNDING = 8.0  # times what single precision itself costs, where that is more
 WORST = 1e-2
+_HALF = (10, 16)
+_HALF_TOLERANCE = 2e-2  # half precision rounds at every step
+_LAST_ROUNDING = 2e-2  # what a quantised file may do to its own probabilities
 
 
-def prove(path: Path, imported: Imported, images: Tensor | None = None, tolerance: float = TOLERANCE) -> float:
+def is_half(model: "ModelProto", signature: Signature) -> bool:
+    """Whether a file computes in half precision."""
+    return signature.kind in _HALF or any(tensor.data_type in _HALF for tensor in model.graph.initializer)
+
+
+def prove(path: Path, imported: Imported, images: Tensor | None = None, tolerance: float | None = None) -> float:
     """The largest difference between the graph and onnxruntime, on made images and on those given (N, C, H, W).
 
-    A quantised file's `exact` is compared instead of its stand-in. Raises BadModel that says where they part.
+    A quantised file's `exact` is compared instead of its stand-in, through the file's own softmax or sigmoid.
+    Raises BadModel that says where they part.
     """
     model = load_checked(path)
     signature = signature_of(model, path.name)
@@ -36,6 +47,21 @@ def prove(path: Path, imported: Imported, images: Tensor | None = None, toleranc
     if images is not None:
         found.append(images)
     return compare(model, signature, imported, found, tolerance)
+
+
+def proved(path: Path, imported: Imported, images: Tensor, *, one_each: bool) -> str:
+    """The proof on real images (N, C, H, W) as the network takes them, in words for a report. Raises as prove.
+
+    one_each: every answer is a yes or no of its own.
+    """
+    try:
+        prove(path, imported, images)
+    except BadModel as error:
+        raise BadModel(f"{path.name}: {error}") from None
+    if imported.exact is None:
+        return f"on {len(images)} of the data's images it answers as its file does"
+    found = agreement(imported.exact(images), _logits(imported, images), one_each=one_each)
+    return found.told("of the data's images", judged=True)
 
 
 def probes(signature: Signature, size: tuple[int, int]) -> list[Tensor]:
@@ -49,20 +75,29 @@ def probes(signature: Signature, size: tuple[int, int]) -> list[Tensor]:
 
 
 def compare(
-    model: "ModelProto", signature: Signature, imported: Imported, images: Sequence[Tensor], tolerance: float
+    model: "ModelProto",
+    signature: Signature,
+    imported: Imported,
+    images: Sequence[Tensor],
+    tolerance: float | None = None,
 ) -> float:
     """As prove, for a file that was checked already."""
-    session, worst = Session(model, signature), 0.0
+    session, worst, end = Session(model, signature), 0.0, end_of(model, signature)
+    if tolerance is None:
+        tolerance = _HALF_TOLERANCE if is_half(model, signature) else TOLERANCE
+    if imported.exact is not None and end.head is not None:
+        tolerance = max(tolerance, _LAST_ROUNDING)
     for batch in images:
         original = torch.from_numpy(session.ask(batch.numpy()))
-        answer = _answer(imported, batch)
+        answer = _answer(imported, batch) if imported.exact is None else end.closed(imported.exact(batch))
         if not bool(original.isfinite().all()):
             raise BadModel("the network answers NaN or infinity to ordinary images; check its weights")
         if answer.shape != original.shape:
             raise BadModel(f"the converted network gives {tuple(answer.shape)}, the original {tuple(original.shape)}")
         apart = float((answer - original).abs().max()) / max(1.0, float(original.abs().max()))
         if not apart <= tolerance and not apart <= _allowance(imported, batch, tolerance):
-            where = _first_apart(model, signature, imported.graph, batch, tolerance)
+            quantised = imported.exact is not None
+            where = "" if quantised else _first_apart(model, signature, imported.graph, batch, tolerance)
             raise BadModel(
                 f"the converted network differs from its ONNX file by {apart:.2g}, at most {tolerance:g} is allowed"
                 f"{where}; {BLACK_BOX}"
@@ -85,12 +120,16 @@ def _allowance(imported: Imported, x: Tensor, tolerance: float) -> float:
 
 
 def _answer(imported: Imported, x: Tensor) -> Tensor:
-    with torch.no_grad():
-        if imported.exact is not None:
-            return imported.exact(x)
-        step = imported.batch or len(x)
-        found = torch.cat([imported.graph(x[at : at + step]) for at in range(0, len(x), step)])
+    found = _logits(imported, x)
     return {"softmax": lambda: found.softmax(1), "sigmoid": found.sigmoid}[imported.head]() if imported.head else found
+
+
+def _logits(imported: Imported, x: Tensor) -> Tensor:
+    """The graph's own, in pieces of the size that it takes, the last one filled up."""
+    step = imported.batch or len(x)
+    filled = torch.cat([x, x[-1:].expand(-len(x) % step, *x.shape[1:])])
+    with torch.no_grad():
+        return torch.cat([imported.graph(filled[at : at + step]) for at in range(0, len(x), step)])[: len(x)]
 
 
 def _first_apart(model: "ModelProto", signature: Signature, graph: fx.GraphModule, x: Tensor, tolerance: float) -> str:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """onnxruntime, asked the same way each time: one thread, the CPU, the checked bytes and never a path."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ class Session:
             raise BadModel(f"the network takes images as ONNX type {signature.kind}, which onnxruntime is not given")
         self._kind = _KINDS[signature.kind]
         self._signature, self._outputs = signature, list(outputs or (signature.output,))
+        self._alone = any(node.op_type.startswith("DynamicQuantize") for node in model.graph.node)
         try:
             self._session: Any = ort.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -50,9 +52,13 @@ class Session:
             raise BadModel(f"onnxruntime cannot run the model: {' '.join(str(error).split())[:300]}") from None
 
     def ask(self, images: Array) -> Array:
-        """(N, C, H, W) -> (N, K) float32, in pieces of the size that the file takes."""
-        step = self._signature.batch or max(len(images), 1)
-        found = [self._piece(images[at : at + step], step) for at in range(0, len(images), step)]
+        """(N, C, H, W) -> (N, K) float32, in pieces of the size that the file takes.
+
+        A file whose steps of rounding follow from all images of a batch is asked about one image at a time.
+        """
+        step = self._signature.batch or (1 if self._alone else max(len(images), 1))
+        taken = 1 if self._alone else step
+        found = [self._piece(images[at : at + taken], step) for at in range(0, len(images), taken)]
         return np.concatenate(found)
 
     def _piece(self, images: Array, step: int) -> Array:
@@ -65,12 +71,12 @@ class Session:
 
 
 class Exact:
-    """The original's own answers to tensors, without gradient."""
+    """The original's own logits of tensors, without gradient, none above `most`."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, most: float = math.inf) -> None:
+        self._session, self._most = session, most
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, K), on the device of x."""
         found = self._session.ask(x.detach().to("cpu", torch.float32).numpy())
-        return torch.from_numpy(found).to(x.device)
+        return torch.from_numpy(found).clamp(max=self._most).to(x.device)

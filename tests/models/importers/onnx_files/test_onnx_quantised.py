@@ -81,7 +81,8 @@ def test_dynamic(plain, network, asked, tmp_path):
     kinds = {node.op_type for node in onnx.load(path).graph.node}
     assert "ConvInteger" in kinds and "DynamicQuantizeLinear" in kinds
     found, x = read_onnx(path), torch.randn(6, 3, 16, 16)
-    assert torch.equal(found.exact(x), asked(path, x))
+    assert torch.equal(found.exact(x), torch.cat([asked(path, image) for image in x.split(1)]))
+    assert not torch.equal(found.exact(x), asked(path, x))  # its rounding depends on the batch
     torch.testing.assert_close(found.graph(x), network(x), atol=0.05, rtol=0.05)
 
 
