@@ -39,3 +39,16 @@ def tried(attempt):
     except OSError:
         return "refused"
     return "done"
+
+
+def readable(paths: list[str]) -> list[bool]:
+    """Which of some files can be read from here."""
+    return [_reads(path) for path in paths]
+
+
+def _reads(path: str) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            return bool(stream.read(1))
+    except OSError:
+        return False

@@ -17,10 +17,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from radproof.assess import inspecting, sheltered
 from radproof.assess import run as unguarded
-from radproof.assess import sheltered
 from radproof.assess.plan import make_plan
-from radproof.core.guard import guarded
+from radproof.core.guard import Guarded, guarded
 from radproof.core.progress import SILENT
 from radproof.errors import BadInput, BadModel, BadPlan, Interrupted
 
@@ -272,3 +272,53 @@ def test_only_strangers_files_need_a_guard_and_only_outside_of_one(plan, tmp_pat
     assert [sheltered.needs_guard(one) for one in (plan, mine, surrogate)] == [True, False, True]
     monkeypatch.setenv("RADPROOF_GUARDED", "1")
     assert not sheltered.needs_guard(plan)
+
+
+def test_a_folder_in_a_trained_models_place_keeps_nothing(plan, tmp_path, monkeypatch):
+    def refuses(task, given, **how):
+        for name in ("model", "hardened", *made):
+            (Path(given["out"]) / name).mkdir(parents=True)
+        raise BadModel("no")
+
+    monkeypatch.setattr(sheltered, "guarded", refuses)
+    made, recipe = [], {"surrogates": {"own": SimpleNamespace(path=None, train=SimpleNamespace(weights=None))}}
+    for wanted, more, kept in ((plan, [], False), (plan, ["work/batches"], True), (plan, ["surrogates"], False)):
+        made = more
+        out = tmp_path / f"run{len(list(tmp_path.iterdir()))}-{kept}"
+        with pytest.raises(BadModel, match=r"^no$"):
+            sheltered.assess(wanted, out)
+        assert out.exists() == kept
+    dear = sheltered._dear(plan.model_copy(update=recipe))
+    assert dear == ["work/batches", "surrogates"]
+
+
+def test_a_weak_guard_is_told_and_doubted(plan, tmp_path, monkeypatch):
+    level = ("own process", "resource limits", "read-only files (Landlock ABI 4)")
+    told = []
+    progress = SimpleNamespace(start=None, advance=None, note=told.append)
+    monkeypatch.setattr(sheltered, "guarded", lambda *_, **__: Guarded(None, level))
+    monkeypatch.setattr(sheltered, "read_result", lambda _: finished)
+    finished = SimpleNamespace(provenance={}, doubts=())
+    finished.model_copy = lambda update: SimpleNamespace(**update, model_dump_json=lambda indent: "{}")
+    result = sheltered.assess(plan, tmp_path / "run", progress=progress)
+    assert [(doubt.kind, doubt.severity, doubt.about) for doubt in result.doubts] == [("weak-guard", "note", "all")]
+    assert told == [f"Weak guard: {result.doubts[0].message}"]
+    assert result.doubts[0].message.startswith("the network could not be shut off")
+    level = (*level, "no network sockets (seccomp)")
+    assert sheltered.assess(plan, tmp_path / "run", progress=progress).doubts == () and len(told) == 1
+
+
+@pytest.mark.parametrize("value", [{"x": 1}, [], "done", 3])
+def test_answers_that_are_none_are_refused(plan, tmp_path, monkeypatch, value):
+    monkeypatch.setattr(sheltered, "guarded", lambda *_, **__: Guarded(value, ("no network", "read-only files")))
+    with pytest.raises(BadModel, match="its answers are not in order"):
+        sheltered.certify_only(plan, tmp_path / "run")
+    with pytest.raises(BadModel, match="its answers are not in order"):
+        inspecting.inspected(plan.model, plan.data, tmp_path / "cache", "cpu")
+
+
+def test_a_result_without_end_is_refused_before_it_is_read(tmp_path):
+    with (tmp_path / "result.json").open("wb") as stream:
+        stream.truncate(513 * 2**20)
+    with pytest.raises(BadInput, match="more than the limit of 536,870,912"):
+        sheltered.read_result(tmp_path)

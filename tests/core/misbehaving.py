@@ -31,6 +31,14 @@ def raises(name, message="what went wrong"):
     raise getattr(errors, name)(message)
 
 
+def tells(progress, stage, amount, times=1):
+    """Words past the child's own reporter, as a stranger's code would write them."""
+    for number in range(times):
+        progress.tell("start", [f"s{number}", 1])
+    progress.tell("advance", [stage, amount])
+    return "told"
+
+
 def raises_own():
     from radproof.errors import BadImage
 

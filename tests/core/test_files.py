@@ -1,6 +1,7 @@
 """Files are whole or not there."""
 
 import errno
+import os
 
 import pytest
 
@@ -34,3 +35,13 @@ def test_other_errors_pass_through(tmp_path):
 def test_hash_of_a_known_content(tmp_path):
     write_bytes(tmp_path / "x", b"abc")
     assert sha256_file(tmp_path / "x").startswith("ba7816bf8f01cfea")
+
+
+def test_two_processes_of_one_number_do_not_write_into_each_others_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 1)  # as every guarded one has it
+    with atomic(tmp_path / "a") as one, atomic(tmp_path / "a") as other:
+        assert one != other
+        one.write_text("one")
+        other.write_text("other")
+    assert (tmp_path / "a").read_text() == "one"
+    assert os.listdir(tmp_path) == ["a"]

@@ -11,7 +11,7 @@ import pytest
 
 from radproof.core import guard_process
 from radproof.core.guard import Limits, guarded, level
-from radproof.errors import BadData, BadImage, BadInput, BadModel, Interrupted, NoGradient
+from radproof.errors import BadData, BadImage, BadInput, BadModel, Interrupted, NoGradient, StorageFull
 
 HERE = Path(__file__).parent
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="name spaces and Landlock are Linux's")
@@ -48,7 +48,7 @@ def test_arguments_that_are_no_json_are_refused_before_anything_starts(within):
         within("echo", {"x": float("nan")})
 
 
-@pytest.mark.parametrize("kind", [BadInput, BadData, BadImage, NoGradient, Interrupted])
+@pytest.mark.parametrize("kind", [BadInput, BadData, BadImage, NoGradient, StorageFull])
 def test_errors_of_radproof_come_back_as_their_classes(within, kind):
     with pytest.raises(kind, match=r"^what went wrong$") as caught:
         within("raises", {"name": kind.__name__})

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from radproof.core.guard import Limits
-from radproof.errors import BadModel
+from radproof.errors import BadInput, BadModel
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="name spaces and Landlock are Linux's")
 
@@ -328,3 +328,48 @@ def test_files_kept_in_memory_can_be_given_too(within, monkeypatch, needs):
         Path(folder, "given").write_text("given")
         assert within("reads", {"path": f"{folder}/given"}, read=[f"{folder}/given"]).value == "given"
         assert [path.name for path in Path(folder).iterdir()] == ["given"]
+
+
+@pytest.mark.parametrize("name", ["Interrupted", "GateFailed"])
+def test_a_file_ends_no_command_as_a_user_or_a_gate_would(within, name):
+    with pytest.raises(BadModel, match="cannot be used: what went wrong"):
+        within("raises", {"name": name})
+
+
+def test_links_that_were_left_are_not_read_through(within, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(BadModel, match=r"it left .*/etc, a link|outside what it was given|keeps from it"):
+        within("links", {"path": str(out / "etc"), "target": "/etc"}, write=[out])
+    with pytest.raises(BadModel, match=r"it left .*/etc, a link"):
+        within("links", {"path": str(out / "etc"), "target": "/etc"}, write=[out], without=("landlock",))
+    assert (out / "etc").is_symlink()
+    with pytest.raises(BadInput, match="etc is a link, and a guarded process is to write there"):
+        within("echo", {"x": 1}, write=[out])
+    (out / "etc").unlink()
+    assert within("echo", {"x": 1}, write=[out]).value == {"x": 1}
+
+
+@pytest.mark.parametrize("amount", [-1, 10**400, 1e308, True])
+def test_progress_counts_up_and_by_numbers(within, notes, amount):
+    with pytest.raises(BadModel, match="out of turn"):
+        within("tells", {"stage": "s0", "amount": amount}, progress=notes)
+
+
+def test_progress_of_a_stage_that_was_not_announced_is_passed_by(within, notes):
+    assert within("tells", {"stage": "other", "amount": 1}, progress=notes).value == "told"
+    assert notes.told == [("start", "s0", 1.0)]
+
+
+def test_stages_have_an_end(within, notes):
+    assert within("tells", {"stage": "s0", "amount": 1, "times": 1000}, progress=notes).value == "told"
+    with pytest.raises(BadModel, match="more than 1000 stages"):
+        within("tells", {"stage": "s0", "amount": 1, "times": 1001}, progress=notes)
+
+
+def test_strictness_is_asked_for_in_the_environment(within, monkeypatch):
+    monkeypatch.setenv("RADPROOF_GUARD", "strict")
+    with pytest.raises(BadInput, match="strict guard was asked for"):
+        within("echo", {"x": 1}, without=("landlock",))
+    monkeypatch.setenv("RADPROOF_GUARD", "lax")
+    with pytest.raises(BadInput, match="RADPROOF_GUARD is strict or not set; got 'lax'"):
+        within("echo", {"x": 1})

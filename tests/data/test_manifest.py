@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from hashlib import sha256
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ texts = st.text(st.characters(blacklist_categories=["Cs"]), max_size=12)
 samples = st.builds(
     Sample,
     id=texts,
-    path=texts,
+    path=texts.filter(lambda path: ".." not in path),
     patient=texts,
     labels=st.tuples(st.sampled_from(["Normal", "Pneumonia"])),
     fold=st.sampled_from(["", "train", "validation", "test"]),
@@ -104,3 +105,30 @@ def test_the_fingerprint_sees_grids_and_is_as_before_where_none_is_told(tmp_path
     assert len(set(prints)) == 5
     told = '{"head":"softmax","labels":["A","B"],"rows":[["aa","B","A","train"],["bb","A",""]]}'
     assert prints[0] == sha256(told.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("path", ["../a.png", "a/../../b.png", "a/..", "..\\a.png"])
+def test_images_outside_the_root_are_refused(tmp_path, path):
+    made = Manifest(tmp_path, ("A",), (Sample("1", path, "p", ("A",)),)).write(tmp_path / "manifest.parquet")
+    with pytest.raises(BadData, match="an image outside its folder"):
+        Manifest.read(made)
+
+
+def test_a_small_file_of_endless_rows_is_refused_before_it_is_unpacked(tmp_path):
+    file = Manifest(tmp_path, ("A",), (Sample("1", "x.png", "p", ("A",)),)).write(tmp_path / "manifest.parquet")
+    row = pq.read_table(file)
+    many = row.take(np.zeros(2_400_000, np.int64)).select([*(name for name in row.column_names)])
+    pq.write_table(many, file, compression="zstd")
+    assert file.stat().st_size < 200_000
+    with pytest.raises(BadData, match=r"announces 31,200,000 values"):
+        Manifest.read(file)
+
+
+@pytest.mark.parametrize("chain", ["[" * 100_000, "[" + "1," * 600_000 + "1]"])
+def test_chains_without_end_are_refused(tmp_path, chain):
+    file = Manifest(tmp_path, ("A",), (Sample("1", "x.png", "p", ("A",)),)).write(tmp_path / "manifest.parquet")
+    table = pq.read_table(file)
+    at = table.column_names.index("chain")
+    pq.write_table(table.set_column(at, "chain", [[chain]]), file)
+    with pytest.raises(BadData, match="is not a radproof manifest"):
+        Manifest.read(file)

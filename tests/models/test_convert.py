@@ -238,7 +238,7 @@ def test_a_link_in_the_networks_place_is_not_taken(tmp_path):
     stream = io.BytesIO()
     torch.save({"state_dict": {"w": torch.rand(2, 2)}, "x": Runs(code)}, stream)
     path.write_bytes(stream.getvalue())
-    with pytest.raises(BadModel, match=r"no network came of it|outside what it was given"):
+    with pytest.raises(BadModel, match=r"no network came of it|is a link|a link; nothing|outside what it was given"):
         app.convert(path, tmp_path / "out")
     assert os.listdir(tmp_path / "out") == []
 
@@ -279,3 +279,13 @@ def test_a_file_that_answers_for_its_reader_moves_nothing_of_anyones(tmp_path):
         app.convert(own / "odd.pt", tmp_path / "out")
     assert victim.read_bytes() == b"somebody's own"
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_payload_reads_nothing_beside_its_file(tmp_path):
+    (tmp_path / "in" / ".ssh").mkdir(parents=True)
+    (tmp_path / "in" / ".ssh" / "id").write_text("key")
+    code = f"open({str(tmp_path / 'in' / '.ssh' / 'id')!r}).read()"
+    file = hostile(tmp_path / "in" / "old.pt", code)
+    subprocess.run([sys.executable, "-c", f"import pickle; pickle.load(open({str(file)!r}, 'rb'))"], check=True)
+    with pytest.raises(BadModel, match="PermissionError"):
+        app.convert(file, tmp_path / "out")

@@ -2,13 +2,16 @@
 """A run's adversarial images as DICOM files, written beside their originals and measured again."""
 
 from pathlib import Path
-from typing import cast
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from radproof.assess.craft import IMAGES
+from radproof.assess.reading import image_root, own_images
 from radproof.core.guard import guarded, inside
 from radproof.core.progress import SILENT, Progress
 from radproof.data.dicom.export import Exported, export
-from radproof.data.manifest import NAME, Manifest
+from radproof.data.manifest import NAME
 from radproof.errors import BadData
 
 
@@ -22,6 +25,8 @@ def export_dicom(
     Raises BadData for images that no attack left, that did not come from DICOM or whose originals are not there.
     """
     manifest = _manifest(images)
+    if manifest.parent.name == IMAGES:  # a run's, perhaps of a stranger's model
+        own_images(manifest)
     if not source.is_dir():
         raise BadData(f"there is no folder {source}; expected the one whose DICOM files were imported")
     arguments = {
@@ -35,11 +40,18 @@ def export_dicom(
         lines = export(**arguments, progress=progress)  # pyright: ignore[reportArgumentType]
     else:
         task = "radproof.data.dicom.export:export"
-        readable = [manifest, Manifest.read(manifest).root, source]
+        readable = [manifest, image_root(manifest), source]
         lines = guarded(
             task, arguments, read=readable, write=[out], progress=progress, blame=BadData, what="the DICOM originals"
         ).value
-    return tuple(Exported(**line) for line in cast("list[dict[str, object]]", lines))  # pyright: ignore[reportArgumentType]
+    return _lines(lines)
+
+
+def _lines(said: Any) -> tuple[Exported, ...]:
+    try:
+        return TypeAdapter(tuple[Exported, ...]).validate_python(said)
+    except ValidationError:
+        raise BadData("the DICOM originals were stopped: their answers are not in order; check their source") from None
 
 
 def _manifest(images: Path) -> Path:

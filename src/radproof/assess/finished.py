@@ -8,14 +8,16 @@ from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from radproof.assess.answers import NORMS
 from radproof.assess.result import SCHEMA_VERSION, Result
-from radproof.errors import BadInput
+from radproof.core.tables import read_table
+from radproof.errors import BadData, BadInput
 
 ROWS = "rows.parquet"
+_CELLS = 100_000_000  # values of the table of answers
+_BYTES = 512 * 2**20  # of a result
 _CELL = ["column", "attack", "goal", "budget", "made_on", "defense"]
 _NEEDED = [*_CELL, "sample", "patient", "truth", "eps", "right", "clean_right", "sha256"]
 
@@ -66,7 +68,7 @@ class Finished:
     @cached_property
     def _rows(self) -> pd.DataFrame:
         try:
-            rows = pq.read_table(self.path / ROWS, columns=_NEEDED).to_pandas()
+            rows = read_table(self.path / ROWS, _NEEDED, cells=_CELLS).to_pandas()
         except (OSError, pa.ArrowException) as error:
             raise BadInput(f"cannot read {self.path / ROWS}: {error}; run `radproof assess` again") from None
         threats = {
@@ -87,6 +89,8 @@ def read_result(run: Path) -> Result:
     """The result of a finished run. Raises BadInput saying what is wrong with the folder."""
     path = run / "result.json"
     try:
+        if (size := path.stat().st_size) > _BYTES:
+            raise BadData(f"{path} holds {size:,} bytes, more than the limit of {_BYTES:,}; check where it is from")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BadInput(

@@ -14,8 +14,9 @@ from radproof.assess.flagging import Flag, flag_images
 from radproof.assess.guarding import Lesson, source_of, teach
 from radproof.assess.material import open_manifest
 from radproof.assess.plan import checked
+from radproof.assess.reading import of_data, of_model
 from radproof.assess.sections import DataPlan
-from radproof.assess.sheltered import call, data_roots, folder_of, new_folder
+from radproof.assess.sheltered import call, new_folder
 from radproof.core.device import resolve
 from radproof.core.files import write_bytes
 from radproof.core.guard import inside
@@ -85,7 +86,7 @@ def make_guard(
                 "lesson": vars(lesson),
                 "how": dict(how),
             },
-            read=[model, folder_of(model), *roots(data)],
+            read=[*of_model(model), *roots(data)],
             write=[Path(made)],
             progress=progress,
         )
@@ -140,11 +141,14 @@ def flag(
                 "kept": str(kept.path),
                 "how": dict(how),
             },
-            read=[model, folder_of(model), *roots(clean), *roots(images)],
+            read=[*of_model(model), *roots(clean), *roots(images)],
             write=[out, kept.path.parent],
             progress=progress,
         )
-        return Manifest.read(out), tuple(kept.read(Flag))
+        told, lies = Manifest.read(out), Manifest.read(images.resolve()).root
+        if told.root.resolve() != lies.resolve():
+            raise BadModel("the model file was stopped: its answers are not in order; check where it is from")
+        return told, tuple(kept.read(Flag))
 
 
 def flag_task(
@@ -187,7 +191,7 @@ def require_empty(out: Path) -> None:
 
 def roots(data: Path) -> list[Path]:
     """Where the files of a data set lie that is opened by its path."""
-    return data_roots(data_plan(data))
+    return of_data(data_plan(data.resolve()))
 
 
 class Answers:

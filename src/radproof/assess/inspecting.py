@@ -14,8 +14,9 @@ from radproof.assess.conventions import trials, untested
 from radproof.assess.doubts_origin import overstated
 from radproof.assess.material import open_manifest
 from radproof.assess.networks import Network, Opener
+from radproof.assess.reading import of_data, of_model
 from radproof.assess.sections import DataPlan, ModelPlan
-from radproof.assess.sheltered import call, data_roots, folder_of
+from radproof.assess.sheltered import call, said
 from radproof.core.device import resolve
 from radproof.core.guard import inside
 from radproof.core.progress import SILENT, Progress
@@ -127,7 +128,6 @@ def inspected(model: ModelPlan, data: DataPlan, cache: Path, device: str, progre
     path = None if model.path is None else Path(model.path)
     if path is None or is_own(path) or inside():
         return inspect(model, data, cache, device, progress)
-    told = [Path(one) for one in (model.card, data.labels, data.patients) if one]
     done = call(
         "radproof.assess.inspecting:task",
         {
@@ -136,8 +136,8 @@ def inspected(model: ModelPlan, data: DataPlan, cache: Path, device: str, progre
             "cache": str(cache.resolve()),
             "device": device,
         },
-        read=[folder_of(path), *(folder_of(one) for one in data_roots(data)), *told],
+        read=[*of_model(path), *of_data(data), *([Path(model.card)] if model.card else [])],
         write=[cache],
         progress=progress,
     )
-    return Inspection.model_validate({**done.value, "guard": list(done.level)})
+    return said(Inspection, done.value).model_copy(update={"guard": done.level})

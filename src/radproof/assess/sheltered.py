@@ -3,28 +3,31 @@
 
 import math
 import os
-import shutil
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from radproof.assess import run
 from radproof.assess.craft import IMAGES
 from radproof.assess.finished import read_result
 from radproof.assess.leavings import RESULT
-from radproof.assess.plan import FILES, Plan
+from radproof.assess.plan import Plan
+from radproof.assess.reading import networks, of_plan, own_images
 from radproof.assess.result import Certified, Result
-from radproof.assess.sections import DataPlan
-from radproof.assess.workspace import DEAR
 from radproof.core.files import write_text
-from radproof.core.guard import Guarded, Limits, guarded, inside
+from radproof.core.guard import STRICT, Guarded, Limits, guarded, inside, missing
+from radproof.core.guard_watch import remove
 from radproof.core.progress import SILENT, Progress
-from radproof.data.manifest import NAME, Manifest
-from radproof.errors import BadInput, BadPlan, Interrupted
+from radproof.core.records import Doubt
+from radproof.data.manifest import Manifest
+from radproof.errors import BadInput, BadModel, BadPlan, Interrupted
 from radproof.models.opening import is_own
 
 Work = Literal["assess", "craft", "certify"]
+T = TypeVar("T")
 MEMORY = "RADPROOF_GUARD_MEMORY"  # gigabytes that a guarded assessment may hold
 SHARE = 0.75  # of the machine's memory, where nothing is said
 _SHORT = ("of memory, over its limit", "for want of memory", "ran out of memory")  # what a guard then says
@@ -38,7 +41,8 @@ def assess(
         return run.assess(plan, out, overwrite=overwrite, replay=replay, progress=progress)
     level = _guarded("assess", plan, out, overwrite=overwrite, replay=replay, progress=progress)[1]
     result = read_result(out)
-    result = result.model_copy(update={"provenance": {**result.provenance, "guard": list(level)}})
+    doubts = (*result.doubts, *_weak(level))
+    result = result.model_copy(update={"provenance": {**result.provenance, "guard": list(level)}, "doubts": doubts})
     write_text(out / RESULT, result.model_dump_json(indent=1))
     return result
 
@@ -48,7 +52,7 @@ def craft_only(plan: Plan, out: Path, *, overwrite: bool = False, progress: Prog
     if not needs_guard(plan):
         return run.craft_only(plan, out, overwrite=overwrite, progress=progress)
     _guarded("craft", plan, out, overwrite=overwrite, progress=progress)
-    return Manifest.read(out / IMAGES)
+    return own_images(out / IMAGES)
 
 
 def certify_only(plan: Plan, out: Path, *, overwrite: bool = False, progress: Progress = SILENT) -> Certified | None:
@@ -56,12 +60,12 @@ def certify_only(plan: Plan, out: Path, *, overwrite: bool = False, progress: Pr
     if not needs_guard(plan):
         return run.certify_only(plan, out, overwrite=overwrite, progress=progress)
     found = _guarded("certify", plan, out, overwrite=overwrite, progress=progress)[0]
-    return None if found is None else Certified.model_validate(found)
+    return None if found is None else said(Certified, found)
 
 
 def needs_guard(plan: Plan) -> bool:
     """Whether a stranger's file is opened, and this process is not guarded yet."""
-    return not inside() and any(not is_own(path) for path in _networks(plan))
+    return not inside() and any(not is_own(path) for path in networks(plan))
 
 
 def work(
@@ -94,8 +98,8 @@ def _guarded(
         "overwrite": overwrite,
         "replay": str(replay.resolve()) if replay else None,
     }
-    read = [*_read(plan), *([replay] if replay else [])]
-    with new_folder(out):
+    read = [*of_plan(plan), *([replay] if replay else [])]
+    with new_folder(out, kept=_dear(plan)):
         try:
             done = call("radproof.assess.sheltered:work", arguments, read=read, write=[out], progress=progress)
         except Interrupted:
@@ -119,7 +123,7 @@ def call(
     `what` an error of the process is about.
     """
     try:
-        return guarded(
+        done = guarded(
             task,
             arguments,
             read=read,
@@ -132,11 +136,22 @@ def call(
         if not any(words in str(error) for words in _SHORT):
             raise
         raise type(error)(f"{error}; {MEMORY} sets the limit, in gigabytes") from None
+    for doubt in _weak(done.level):
+        progress.note(f"Weak guard: {doubt.message}")
+    return done
+
+
+def said(kind: type[T], value: Any) -> T:
+    """What a guarded process answered, with distrust. Raises BadModel for what is not in order."""
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError:
+        raise BadModel("the model file was stopped: its answers are not in order; check where it is from") from None
 
 
 @contextmanager
-def new_folder(out: Path) -> Generator[None]:
-    """A folder for results; one that is made here is removed again when the input turns out to be bad."""
+def new_folder(out: Path, kept: Collection[str] = ()) -> Generator[None]:
+    """A folder for results; one made here is removed again on bad input, unless it holds one of `kept`."""
     if out.exists() and not out.is_dir():
         raise BadInput(f"{out} is a file; choose another --out")
     fresh = not out.exists()
@@ -144,42 +159,30 @@ def new_folder(out: Path) -> Generator[None]:
     try:
         yield
     except BadInput:
-        if fresh and not any((out / kept).exists() for kept in DEAR):
-            shutil.rmtree(out, ignore_errors=True)
+        if fresh and not any((out / name).exists() for name in kept):
+            remove(str(out))
         raise
 
 
-def _networks(plan: Plan) -> Iterator[Path]:
-    """Every network that a plan names by path."""
-    for other in (plan.model, *plan.surrogates.values(), *plan.hardened.values()):
-        if other.path is not None:
-            yield Path(other.path)
+def _dear(plan: Plan) -> list[str]:
+    """What the plan itself takes long to make; other folders were made by a stranger's file, to be kept."""
+    trains = {
+        "model": plan.model.train is not None,
+        "surrogates": any(other.train is not None for other in plan.surrogates.values()),
+        "hardened": any(other.train is not None or other.denoiser is not None for other in plan.hardened.values()),
+    }
+    return ["work/batches", *(name for name, trained in trains.items() if trained)]
 
 
-def folder_of(path: Path) -> Path:
-    """What must be readable for a file and what lies beside it."""
-    return path if path.is_dir() else path.parent
-
-
-def data_roots(data: DataPlan) -> list[Path]:
-    """Where a data set's files lie; a manifest's images may lie elsewhere than it."""
-    if data.path is None:
+def _weak(level: Sequence[str]) -> list[Doubt]:
+    """Told where a stranger's file could have done more than compute."""
+    if not (open_still := missing(level)):
         return []
-    path = Path(data.path)
-    manifest = path / NAME if path.is_dir() else path
-    known = manifest.is_file() and manifest.suffix == ".parquet"
-    return [path, *([Manifest.read(manifest).root] if known else [])]
-
-
-def _read(plan: Plan) -> list[Path]:
-    """Every file and folder that the work reads."""
-    recipes = [other.train for other in (plan.model, *plan.surrogates.values(), *plan.hardened.values())]
-    told = [plan.model.card, plan.data.patients, plan.data.labels, *(r.weights for r in recipes if r is not None)]
-    for part in (*plan.attacks, *plan.adaptive, *plan.detection.aware):
-        told += [part.params[key] for key in FILES if isinstance(part.params.get(key), str)]
-    networks = list(_networks(plan))  # a file may be a link to elsewhere
-    found = [*networks, *(folder_of(path) for path in (*networks, *data_roots(plan.data)))]
-    return [path for path in (*found, *(Path(name) for name in told if name)) if path.exists()]
+    message = (
+        f"{' and '.join(open_still)} could not be shut off on this machine while the model file was open; "
+        f"{STRICT}=strict refuses to open files so"
+    )
+    return [Doubt(kind="weak-guard", about="all", message=message, severity="note")]
 
 
 def _memory() -> int:

@@ -3,6 +3,7 @@
 
 import json
 import time
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,25 +47,36 @@ class Bars:
         """Begin a stage of `total` units."""
         now = time.monotonic()
         self._plain[stage] = [0.0, max(total, 1e-9), now, now]
-        if self._live:
-            self._tasks[stage] = self._bars.add_task(stage, total=total)
+        if self._live and stage in self._tasks:
+            self._bars.reset(self._tasks[stage], total=total)
+        elif self._live:
+            self._tasks[stage] = self._bars.add_task(escape(harmless(stage)), total=total)
 
     def advance(self, stage: str, amount: float = 1.0) -> None:
-        """So much of the stage is done."""
+        """So much of the stage is done; nothing of one that was never begun."""
+        if stage not in self._plain:
+            return
         if self._live:
             self._bars.advance(self._tasks[stage], amount)
             return
         state = self._plain[stage]
         state[0] += amount
         now = time.monotonic()
-        if now - state[3] >= EVERY:
+        if now - state[3] >= EVERY and state[0] > 0:
             state[3] = now
             left = (now - state[2]) * (state[1] / state[0] - 1)
-            self.console.print(f"{stage}: {100 * state[0] / state[1]:.0f} %, about {left:.0f} s left", markup=False)
+            self.console.print(
+                f"{harmless(stage)}: {100 * state[0] / state[1]:.0f} %, about {left:.0f} s left", markup=False
+            )
 
     def note(self, message: str) -> None:
         """One line for the user."""
-        self.console.print(message, markup=False)
+        self.console.print(harmless(message), markup=False)
+
+
+def harmless(text: str) -> str:
+    """A text without characters that command a terminal or turn the direction of writing; lines stay."""
+    return "".join(c if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else " " for c in text)
 
 
 def print_json(value: Any) -> None:
@@ -74,11 +86,17 @@ def print_json(value: Any) -> None:
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Data for people, on stdout."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD)
+    table = Table(
+        title=escape(harmless(title)),
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+    )
     for number, name in enumerate(rows[0] if rows else []):
-        table.add_column(name, justify="left" if number < 3 else "right", overflow="fold")
+        table.add_column(escape(harmless(name)), justify="left" if number < 3 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else escape(str(value)) for value in row.values()))
+        table.add_row(*("" if value is None else escape(harmless(str(value))) for value in row.values()))
     out = Console(highlight=False)
     if not out.is_terminal:
         out.width = 200  # a file or a log has no edge to break words at
@@ -89,4 +107,4 @@ def print_lines(lines: Sequence[str]) -> None:
     """Plain lines on stdout."""
     out = Console(highlight=False, soft_wrap=True)
     for line in lines:
-        out.print(line, markup=False)
+        out.print(harmless(line), markup=False)

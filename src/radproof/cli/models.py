@@ -72,13 +72,18 @@ def _show(found: "Inspection", lines: list[str]) -> None:
 def _save(model: Path, line: str) -> str:
     """The card beside the file, where none is."""
     from radproof.core.files import write_text
+    from radproof.models.card import read_card_file
+    from radproof.models.conventions import card_line
 
     if not model.is_file():
         return f"Not written: {model.name} is a folder, whose own card.yaml counts"
     beside = model.with_name(f"{model.stem}.card.yaml")
     if beside.exists():
         return f"Not written: {beside.name} is there already"
-    write_text(beside, line + "\n")
+    with tempfile.TemporaryDirectory() as folder:  # the line was said by a guarded process: only a card is written
+        (said := Path(folder) / beside.name).write_text(line + "\n", encoding="utf-8")
+        card = read_card_file(said)
+    write_text(beside, card_line(card) + "\n")
     return f"Written: {beside}"
 
 

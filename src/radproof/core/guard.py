@@ -7,19 +7,22 @@ watched from here: memory, time, processes, disk. How much of that a machine all
 
 import os
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from radproof.core.guard_doors import missing
 from radproof.core.guard_process import INSIDE, Blame, Child, Limits, package
 from radproof.core.guard_watch import remove
 from radproof.core.guard_words import Words, plain, stopped
 from radproof.core.progress import SILENT, Progress
 from radproof.errors import BadInput, BadModel
 
-__all__ = ["Guarded", "Limits", "guarded", "inside", "level"]
+__all__ = ["STRICT", "Guarded", "Limits", "guarded", "inside", "level", "missing"]
+
+STRICT = "RADPROOF_GUARD"
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,15 @@ def guarded(
 
     The function is given `progress` too if it takes it. `read`: files and folders it may read; `write`: folders it may
     change, made if missing; `paths`: more folders to import from. Errors of radproof are raised here again as they are;
-    everything else that goes wrong in the child raises `blame`, about `what`. `strict`: raise BadInput where network
-    or files cannot be shut off. `without`: "network", "mounts", "pids", "landlock", "seccomp" are left off.
+    everything else that goes wrong in the child, and links that it left in `write`, raise `blame`, about `what`.
+    `strict`, or RADPROOF_GUARD=strict in the environment: raise BadInput where network or files cannot be shut off.
+    `without`: "network", "mounts", "pids", "landlock", "seccomp" are left off.
     Raises Interrupted after Ctrl-C, once the child has finished.
     """
     limits = limits or Limits()
+    strict = strict or _strict()
+    for link in _links(write):
+        raise BadInput(f"{plain(link, 300)} is a link, and a guarded process is to write there; remove it")
     with ExitStack() as stack:
         home = tempfile.mkdtemp(prefix="radproof-")
         stack.callback(remove, home)
@@ -80,7 +87,10 @@ def guarded(
         if words.error is not None:
             raise words.error
         child.check_answered()
-        return Guarded(words.value, words.level or (), plain(child.printed.decode(errors="replace"), limits.output))
+        done = Guarded(words.value, words.level or (), plain(child.printed.decode(errors="replace"), limits.output))
+    for link in _links(write):  # what a child left is read next, by a process that may read everything
+        raise blame(f"{what} was stopped: it left {plain(link, 300)}, a link; nothing is read there, remove it")
+    return done
 
 
 def inside() -> bool:
@@ -95,6 +105,22 @@ def level(*, without: Collection[str] = ()) -> tuple[str, ...]:
 
 def _real(paths: Sequence[str | Path]) -> list[str]:
     return [os.path.realpath(path) for path in paths]
+
+
+def _strict() -> bool:
+    told = os.environ.get(STRICT, "")
+    if told not in ("", "strict"):
+        raise BadInput(f"{STRICT} is strict or not set; got {told!r}")
+    return told == "strict"
+
+
+def _links(folders: Sequence[str | Path]) -> Iterator[str]:
+    """Symbolic links below folders."""
+    for folder in _real(folders):
+        for parent, inner, names in os.walk(folder):
+            yield from (
+                path for path in (os.path.join(parent, name) for name in (*inner, *names)) if os.path.islink(path)
+            )
 
 
 def _made(write: Sequence[str | Path], home: str) -> list[str]:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from radproof import errors
-from radproof.core.guard_doors import shut, unshare
+from radproof.core.guard_doors import missing, shut, unshare
 from radproof.core.guard_watch import Tree
 
 _PAUSE = 0.05  # seconds between two messages of steps done
@@ -128,14 +128,10 @@ def _work(job: dict[str, Any], reached: set[str], reporter: Reporter) -> None:
 
 
 def _refuse(job: dict[str, Any], level: tuple[str, ...]) -> None:
-    missing = [
-        words
-        for words, start in (("the network", "no network"), ("other files", "read-only files"))
-        if not any(reached.startswith(start) for reached in level)
-    ]
-    if job["strict"] and missing:
+    still_open = missing(level)
+    if job["strict"] and still_open:
         raise errors.BadInput(
-            f"the strict guard was asked for, and {' and '.join(missing)} cannot be shut off on this machine "
+            f"the strict guard was asked for, and {' and '.join(still_open)} cannot be shut off on this machine "
             f"(reached: {', '.join(level)}); run it on Linux 5.13 or later with Landlock and name spaces, or without it"
         )
 

@@ -7,7 +7,7 @@ import resource
 import signal
 import site
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -73,6 +73,12 @@ def shut(job: dict[str, Any], reached: set[str]) -> tuple[str, ...]:
     if calls:
         level.append("few system calls (seccomp)")
     return tuple(level)
+
+
+def missing(level: Sequence[str]) -> list[str]:
+    """What a level leaves open of the two things that count most."""
+    needed = (("the network", "no network"), ("other files", "read-only files"))
+    return [words for words, start in needed if not any(reached.startswith(start) for reached in level)]
 
 
 def _limit(limits: dict[str, Any], own_users: bool) -> None:

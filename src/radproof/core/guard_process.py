@@ -129,6 +129,7 @@ class Child:
 
     def interrupt(self) -> None:
         """Ask the child to end, wait for it, but not for long."""
+        self._words.interrupted = True
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGINT)
         self._interrupted = True

@@ -8,10 +8,10 @@ from typing import Any, NoReturn, cast
 
 from radproof import errors
 from radproof.core.progress import Progress
-from radproof.errors import BadData, BadImage, BadInput, Interrupted, RadproofError
+from radproof.errors import BadData, BadImage, BadInput, GateFailed, Interrupted, RadproofError
 
 MOST = 16 << 20  # bytes in a line
-_MESSAGE, _NAME, _NOTES = 2000, 200, 10_000
+_MESSAGE, _NAME, _NOTES, _STAGES, _AMOUNT = 2000, 200, 10_000, 1_000, 1e15
 _HINTS = {
     "MemoryError": "it ran out of memory",
     "RecursionError": "it is nested too deeply",
@@ -34,11 +34,12 @@ class Words:
 
     def __init__(self, progress: Progress, blame: type[BadInput], what: str) -> None:
         self.level: tuple[str, ...] | None = None
-        self.answered = False
+        self.answered = self.interrupted = False  # interrupted: the child was told so from here
         self.value: Any = None
         self.error: RadproofError | None = None
         self._progress, self._blame, self._what = progress, blame, what
         self._buffer, self._searched, self._notes = bytearray(), 0, 0
+        self._stages: set[str] = set()
 
     def feed(self, piece: bytes) -> None:
         """Raises `blame` for anything that is not in order."""
@@ -64,10 +65,11 @@ class Words:
         match kind, value:
             case "level", list() if self.level is None:
                 self.level = tuple(plain(str(word), _NAME) for word in cast(list[Any], value))
-            case "start", [str() as stage, float() | int() as total] if not isinstance(total, bool) and total >= 0:
-                self._progress.start(plain(stage, _NAME), float(total))
-            case "advance", [str() as stage, float() | int() as amount] if not isinstance(amount, bool):
-                self._progress.advance(plain(stage, _NAME), float(amount))
+            case "start", [str() as stage, float() | int() as total] if _amount(total):
+                self._start(plain(stage, _NAME), float(total))
+            case "advance", [str() as stage, float() | int() as amount] if _amount(amount):
+                if (name := plain(stage, _NAME)) in self._stages:
+                    self._progress.advance(name, float(amount))
             case "note", str():
                 self._notes += 1
                 if self._notes <= _NOTES:
@@ -81,9 +83,17 @@ class Words:
             case _:
                 self._refuse("it answered out of turn")
 
+    def _start(self, stage: str, total: float) -> None:
+        self._stages.add(stage)
+        if len(self._stages) > _STAGES:
+            self._refuse(f"it told of more than {_STAGES} stages of work")
+        self._progress.start(stage, total)
+
     def _known(self, name: str, message: str) -> RadproofError:
+        """An interrupt counts where it came from here, and no file says that a gate has failed."""
         kind: Any = getattr(errors, name, None)
-        if isinstance(kind, type) and issubclass(kind, RadproofError):
+        forged = kind is GateFailed or (kind is Interrupted and not self.interrupted)
+        if isinstance(kind, type) and issubclass(kind, RadproofError) and not forged:
             return kind(message)
         return self._blame(f"{self._what} cannot be used: {message}")
 
@@ -112,6 +122,10 @@ def plain(text: str, most: int) -> str:
     kept = "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in text[: 2 * most])
     short = " ".join(kept.split())
     return short if len(short) <= most else short[: most - 1] + "…"
+
+
+def _amount(value: float) -> bool:
+    return not isinstance(value, bool) and 0 <= value <= _AMOUNT
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -18,12 +18,15 @@ import pyarrow.parquet as pq
 from radproof.core.depth import SIXTEEN
 from radproof.core.files import atomic
 from radproof.core.records import canonical_json, digest
+from radproof.core.tables import read_table
 from radproof.core.types import Head
 from radproof.errors import BadData, UnknownName
 
 Fold = Literal["train", "validation", "test"]
 FOLDS: tuple[Fold, ...] = ("train", "validation", "test")
 NAME = "manifest.parquet"
+_CELLS = 30_000_000  # of some two million images; each takes about 80 bytes here
+_CHAIN = 1_000_000  # characters
 KEY = b"radproof.manifest"
 
 
@@ -121,13 +124,13 @@ class Manifest:
                 "make one with `radproof data import`"
             )
         try:
-            table = pq.read_table(file)
+            table = read_table(file, cells=_CELLS)
             about = json.loads((table.schema.metadata or {})[KEY])
             rows: list[dict[str, Any]] = table.to_pylist()
             samples = tuple(_sample(row) for row in rows)
             root = file.parent if about["root"] == "." else Path(about["root"])
             return Manifest(root, tuple(about["labels"]), samples, about["head"], about["source"])
-        except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        except (pa.ArrowException, KeyError, TypeError, ValueError, RecursionError, OSError) as error:
             raise BadData(
                 f"{file.name} is not a radproof manifest ({type(error).__name__}); make one with `radproof data import`"
             ) from None
@@ -135,6 +138,10 @@ class Manifest:
 
 def _sample(row: dict[str, Any]) -> Sample:
     fields = dict(row)
+    if ".." in row["path"].replace("\\", "/").split("/"):
+        raise BadData("the manifest names an image outside its folder (by ..); make one with `radproof data import`")
+    if len(row["chain"]) > _CHAIN:
+        raise ValueError("chain")
     fields["labels"], fields["chain"] = tuple(row["labels"]), tuple(json.loads(row["chain"]))
     if not 0 <= row.get("top", 0) <= SIXTEEN.top:
         raise ValueError("top")

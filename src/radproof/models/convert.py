@@ -224,7 +224,8 @@ def converted(
 ) -> Path:
     """Convert in a guarded process, which may write into a new folder alone; the path of what came of it in `out`.
 
-    `code` is a folder of Python modules that the file names; beside the file is looked too.
+    Only the file itself can be read, and for ONNX the files beside it; `code`: a folder of Python modules that the
+    file names.
     """
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".converting-", dir=out) as fresh:
@@ -232,9 +233,9 @@ def converted(
         done = guarded(
             "radproof.models.convert:task",
             arguments,
-            read=[file.parent],
+            read=[file, *([file.resolve().parent] if what_is(file) == "onnx" else [])],
             write=[fresh],
-            paths=[code or file.parent],
+            paths=[code] if code else [],
             progress=progress,
         )
         # The file's code may have answered in the process's place: its word is compared, and never taken for a path.

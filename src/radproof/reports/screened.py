@@ -7,8 +7,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from radproof.assess.in_use import Answers, answers, opened, require_card, require_empty, stranger
+from radproof.assess.reading import of_model
 from radproof.assess.screening import Screened, image_files, screen_files
-from radproof.assess.sheltered import call, folder_of, new_folder
+from radproof.assess.sheltered import call, new_folder
 from radproof.core.device import resolve
 from radproof.core.guard import inside
 from radproof.core.progress import SILENT, Progress
@@ -41,7 +42,7 @@ def screened(
         yield from _screened(files, model, guard, out, view, device, progress)
         return
     with answers() as kept:
-        _guarded(files, model, guard, kept, out=out, view=view, device=device, progress=progress)
+        _guarded(files, images, model, guard, kept, out=out, view=view, device=device, progress=progress)
         said = list(kept.read(Screened))
     if len(said) != len(files):
         raise BadModel(f"the model file was stopped: it answered for {len(said)} of {len(files)} images")
@@ -67,6 +68,7 @@ def task(
 
 def _guarded(
     files: Sequence[Path],
+    given: Sequence[Path],
     model: Path,
     guard: Path,
     kept: Answers,
@@ -85,8 +87,9 @@ def _guarded(
         "view": view,
         "device": device,
     }
-    folders = dict.fromkeys(Path(os.path.realpath(file)).parent for file in files)  # fewer than files
-    read, write = [model, folder_of(model), guard, *folders], [kept.path.parent]
+    folders = [folder.resolve() for folder in given if folder.is_dir()]
+    others = [file for file in (file.resolve() for file in files) if not any(file.is_relative_to(f) for f in folders)]
+    read, write = [*of_model(model), guard, *folders, *others], [kept.path.parent]
     with new_folder(out) if out else nullcontext():
         call(
             "radproof.reports.screened:task",
