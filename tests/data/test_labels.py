@@ -94,15 +94,20 @@ def test_rows_are_found_by_path_then_by_name(table):
     assert label("nothing.png", "", "three") == "d"
 
 
-def test_folders_that_all_rows_share_may_be_left_away(table):
-    read = table("path,label\nset/images/a/1.png,x\nset/images/b/2.png,y\n")
-    for path in ("set/images/a/1.png", "up/set/images/a/1.png", "images/a/1.png", "a/1.png", "A/1.PNG"):
+def test_rows_may_name_the_folder_of_the_data_set_itself(table, tmp_path):
+    text = "path,label\nset/images/a/1.png,x\nset/images/b/2.png,y\n"
+    read = table(text, root=tmp_path / "set" / "Images")
+    for path in ("set/images/a/1.png", "up/set/images/a/1.png", "a/1.png", "A/1.PNG"):
         assert read.of(path).labels == ("x",)
-    for path in ("1.png", "other/a/1.png", "else/images/a/1.png", "b/1.png"):
+    for path in ("1.png", "other/a/1.png", "else/images/a/1.png", "b/1.png", "images/a/1.png"):
         assert read.of(path) is None
-    one = table("path,label\nimages/1.png,x\nimages/2.png,y\n")
-    assert one.of("1.png").labels == ("x",)
-    assert one.of("elsewhere/1.png") is None
+    assert table(text, root=tmp_path / "set").of("images/a/1.png").labels == ("x",)
+
+
+@pytest.mark.parametrize("root", [None, "hospitalA", "a/hospitalA"])
+def test_a_table_of_another_folder_labels_nothing(table, tmp_path, root):
+    read = table("path,label\nhospitalB/1.png,x\nhospitalB/2.png,y\n", root=root and tmp_path / root)
+    assert read.of("1.png") is None
 
 
 def test_a_row_is_of_one_file(table):

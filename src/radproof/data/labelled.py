@@ -30,7 +30,7 @@ def read_labelled(
     """
     if not root.is_dir():
         raise BadData(f"there is no folder {root}; expected one with PNG, JPEG or TIFF files in it or below")
-    table = read_labels(labels, classes=classes, multi_label=multi_label)
+    table = read_labels(labels, root=root, classes=classes, multi_label=multi_label)
     left_out: Counter[str] = Counter()
     samples: list[Sample] = []
     claims = Claims(table)

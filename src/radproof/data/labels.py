@@ -4,7 +4,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from radproof.core.names import nearest
@@ -52,12 +51,14 @@ class LabelTable:
     head: Head
     rows: Mapping[str, Label]
     name: str = ""  # of the file
+    root: tuple[str, ...] = ()  # the folders that lead to the data set, the last one last
 
     def of(self, *keys: str) -> Label | None:
         """The row that the first fitting key names.
 
         A key fits by its whole path; else, without regard to case and suffix, where that is unambiguous, the row whose
-        path is the end of the key's, or the key's whole path once folders that all rows share are left away.
+        path is the end of the key's, or the key's whole path below the data set's own folder (images/1.png, where the
+        folder images is the data set). Other folders are other images.
         """
         for key in keys:
             found = self._find(key) if key else None
@@ -87,15 +88,8 @@ class LabelTable:
     def _fits(self, image: tuple[str, ...], row: tuple[str, ...]) -> bool:
         if len(image) >= len(row):
             return image[-len(row) :] == row
-        left_away = len(row) - len(image)
-        return left_away <= self._shared and row[left_away:] == image
-
-    @cached_property
-    def _shared(self) -> int:
-        """How many outer folders all rows have in common."""
-        folders = [_parts(key)[:-1] for key in self.rows]
-        alike = (len(set(names)) == 1 for names in zip(*folders, strict=False))
-        return len(list(takewhile(bool, alike)))
+        above = len(row) - len(image)
+        return row[above:] == image and row[:above] == self.root[-above:]
 
     @cached_property
     def _by_name(self) -> Mapping[str, list[str]]:
@@ -131,9 +125,12 @@ class Claims:
         return len(self.table.rows) - len(self.taken)
 
 
-def read_labels(path: Path, *, classes: Sequence[str] | None = None, multi_label: bool = False) -> LabelTable:
+def read_labels(
+    path: Path, *, root: Path | None = None, classes: Sequence[str] | None = None, multi_label: bool = False
+) -> LabelTable:
     """Read a CSV with one row per image: a key, its labels, and perhaps patient, fold, view, age and sex.
 
+    `root` is the folder of the images; rows may name it.
     Keys stand in the first column named path, file, filename, image, id, sop_instance_uid or Image Index. Labels stand
     in one column (label, class, finding, Finding Labels), several apart by | or ; where `multi_label`; or in a column
     of 0 and 1 per class: then the head is sigmoid unless every row holds exactly one 1. `classes` fixes their order.
@@ -150,7 +147,11 @@ def read_labels(path: Path, *, classes: Sequence[str] | None = None, multi_label
         raise BadData(f"a classifier needs at least two classes; {path.name} shows {', '.join(chosen) or 'none'}")
     known = _keyed(told, columns, path)
     _check_folds(known, path)
-    return LabelTable(chosen, "softmax" if softmax else "sigmoid", known, path.name)
+    return LabelTable(chosen, "softmax" if softmax else "sigmoid", known, path.name, _folders(root))
+
+
+def _folders(root: Path | None) -> tuple[str, ...]:
+    return () if root is None else tuple(name.casefold() for name in root.resolve().parts)
 
 
 def _keyed(told: Sequence[tuple[Row, tuple[str, ...]]], columns: Columns, path: Path) -> dict[str, Label]:

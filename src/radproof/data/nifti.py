@@ -48,7 +48,7 @@ def read_nifti(
     _check(axis, slices)
     if labels is None:
         raise BadPlan("NIfTI volumes need a table that says what they show: labels: FILE.csv")
-    table = read_labels(labels, classes=classes, multi_label=multi_label)
+    table = read_labels(labels, root=path if path.is_dir() else path.parent, classes=classes, multi_label=multi_label)
     root = path if path.is_dir() else path.parent
     found = list(_files(path, root))
     if not found:

@@ -51,7 +51,7 @@ def read_dicom_folder(
     check_sources(labels, label_tag, multi_label=multi_label)
     if not root.is_dir():
         raise BadData(f"there is no folder {root}; expected one that holds DICOM files")
-    table = None if labels is None else read_labels(labels, classes=classes, multi_label=multi_label)
+    table = None if labels is None else read_labels(labels, root=root, classes=classes, multi_label=multi_label)
     if table is not None:
         table.check_patients()
     claims = None if table is None else Claims(table)
