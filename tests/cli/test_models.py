@@ -15,7 +15,8 @@ def model(tmp_path):
 
 
 def test_a_card_is_written_as_it_is_understood(model):
-    line = "{architecture: onnx, labels: [a, b], head: softmax, input_size: 32, mean: [0.5], std: [0.25]}"
+    thirds = "mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25]"
+    line = f"{{architecture: onnx, labels: [a, b], head: softmax, input_size: 32, {thirds}}}"
     said = _save(model, line)
     beside = model.with_name("m.card.yaml")
     assert said == f"Written: {beside}"
