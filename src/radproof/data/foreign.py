@@ -16,6 +16,7 @@ from radproof.core.guard import Limits, guarded, inside
 from radproof.core.progress import SILENT, Progress
 from radproof.core.records import digest
 from radproof.data.manifest import NAME, Manifest
+from radproof.data.shards import shard_paths
 from radproof.errors import BadData
 
 READERS = {
@@ -84,7 +85,7 @@ def _existing(path: Path) -> Path:
 def _listing(path: Path) -> list[list[object]]:
     """Names, sizes and times of every file: what a finished import is known again by."""
     if not path.is_dir():
-        files = [path] if path.exists() else sorted(path.parent.glob("*.tar"))
+        files = [path] if path.exists() else shard_paths(path)
         root = path.parent
     else:
         files = sorted(Path(parent) / name for parent, _, names in os.walk(path) for name in names)
