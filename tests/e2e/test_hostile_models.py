@@ -151,6 +151,7 @@ TAKES = {  # what the file runs, what is seen of it outside, the limits, and the
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TAKES)
 def test_files_that_take_without_end_are_ended(tmp_path, name):
     code, cap, limits, words = TAKES[name]

@@ -44,7 +44,7 @@ SMALL = {
     "adaptive": [],
     "goals": ["misclassify"],
     "defenses": ["median"],
-    "budgets": ["1/255", "4/255"],
+    "budgets": ["1/255", "16/255"],
 }
 TRAIN = {"input_size": SIDE, "batch": 16, "precision": "fp32", "augment": {"enabled": False}}
 
@@ -170,15 +170,15 @@ def test_ct_from_slices_to_the_report(ct_run):
     assert result["data"]["assessed"] == {"Normal": 6, "Lesion": 6}
     assert ct_run.clean >= 0.9
     for attack in ("pgd", "sia"):
-        assert result["images"] == 12 and (attack, "4/255", "median") in ct_run.cells
-        small, large = (ct_run.cells[attack, budget, "none"]["success"]["value"] for budget in ("1/255", "4/255"))
+        assert result["images"] == 12 and (attack, "16/255", "median") in ct_run.cells
+        small, large = (ct_run.cells[attack, budget, "none"]["success"]["value"] for budget in ("1/255", "16/255"))
         assert large > small
     page = (ct_run.root / "report.html").read_text(encoding="utf-8")
     assert f"{LEVELS} grey levels" in page and "SECRET" not in page and "MRN" not in page
 
 
 def test_ct_images_keep_a_budget_of_whole_units_inside_the_window(ct_run, ct):
-    found = {1: set(), 4: set()}
+    found = {1: 0, 16: 0}
     for sample in ct_run.images.samples:
         units = ct.slices[sample.chain[0]["from"]].astype(int)
         made = mode_and_pixels(ct_run.images, sample)[1]
@@ -188,8 +188,8 @@ def test_ct_images_keep_a_budget_of_whole_units_inside_the_window(ct_run, ct):
         assert np.abs(change).max() <= budget
         assert not change[(units < DARK) | (units >= DARK + LEVELS)].any()  # air and bone
         assert (sample.top, sample.held) == (LEVELS - 1, True)
-        found[round(eps * 255)].add(int(np.abs(change).max()))
-    assert found == {1: {1}, 4: {6}}
+        found[round(eps * 255)] = max(found[round(eps * 255)], int(np.abs(change).max()))
+    assert found == {1: 1, 16: 25}  # of 399 grey levels; an image that was wrong before may stay as it was
     assert {sample.chain[0]["slice"] for sample in ct_run.images.samples} <= set(range(SLICES))
 
 
@@ -241,12 +241,15 @@ def test_ct_from_nifti_with_a_label_for_every_slice(volumes):
         for plane in volumes.slices.values()
     }
     assert shown == expected
-    for sample in found.images.samples:
-        eps = budget_of(sample)
-        made = mode_and_pixels(found.images, sample)[1]
-        assert 0 < np.abs(made - originals[sample.id[:16]]).max() <= eps * 65535 + 1e-6
+    changes = [
+        (budget_of(sample) * 65535, np.abs(mode_and_pixels(found.images, sample)[1] - originals[sample.id[:16]]).max())
+        for sample in found.images.samples
+    ]
+    assert all(change <= budget + 1e-6 for budget, change in changes)
+    assert sum(change > 0 for _, change in changes) > len(changes) / 2
 
 
+@pytest.mark.slow
 def test_axis_and_slices_of_a_plan_reach_the_volumes(volumes, tmp_path):
     table = tmp_path / "whole.csv"
     table.write_text("file,label\n" + "\n".join(f"v{n},{'AB'[n % 2]}" for n in range(24)))
@@ -293,7 +296,7 @@ def test_colour_from_an_archive_to_the_report(colour_run):
     assert result["model"]["channels"] == 3
     assert result["data"]["folds"]["test"] == {"class 0": 8, "class 1": 8, "class 2": 8}
     assert colour_run.clean >= 0.9
-    assert {(attack, "4/255", defence) for attack in ("pgd", "sia") for defence in ("none", "median")} <= set(
+    assert {(attack, "16/255", defence) for attack in ("pgd", "sia") for defence in ("none", "median")} <= set(
         colour_run.cells
     )
     assert result["resolution"] == "28×28 in colour, 8 bit"

@@ -196,6 +196,7 @@ def used(assessed, model, tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_screening_dicom_files_with_a_strangers_model_says_what_it_says_unguarded(
     used, folder, tmp_path, monkeypatch, radproof
 ):

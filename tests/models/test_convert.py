@@ -81,6 +81,7 @@ def test_a_pickled_network_of_own_code(own, tmp_path, wrap):
     assert close(imported.graph(X[:1]), logits[:1])
 
 
+@pytest.mark.slow
 def test_the_same_in_the_guard_with_its_code_elsewhere(own, tmp_path):
     folder, make = own
     model = network(make)

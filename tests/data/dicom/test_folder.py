@@ -320,6 +320,7 @@ with ThreadPoolExecutor(8) as pool:
 """
 
 
+@pytest.mark.slow
 def test_the_first_files_may_be_read_by_several_threads(dicom):
     """Python's own lock on imports gives way where threads wait for each other: files were then called damaged."""
     path = dicom(np.ones((4, 4), np.uint8))

@@ -427,6 +427,7 @@ def look(path):
 """
 
 
+@pytest.mark.slow
 def test_a_real_image_and_a_bomb_in_the_guarded_child(tmp_path, dicom, making):
     (tmp_path / "probes").mkdir()
     (tmp_path / "probes" / "dicom_probe.py").write_text(PROBE)

@@ -129,7 +129,10 @@ def test_each_road(road, roads, mobile):
     alike(roads[road], mobile)
 
 
-@pytest.mark.parametrize("road", ["weights", "any", "one", "four", "last"])
+SLOW = [pytest.param(road, marks=pytest.mark.slow) for road in ("one", "four", "last")]
+
+
+@pytest.mark.parametrize("road", ["weights", "any", *SLOW])
 def test_attacks_find_what_they_find_on_the_original(road, shallow_roads, attacked):
     x, labels, eps, share = attacked
     model = assembled(shallow_roads[road], card()).freeze()
