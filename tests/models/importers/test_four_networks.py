@@ -135,6 +135,6 @@ def test_a_trained_network_in_every_file(architecture, tmp_path):
     assert len(files) == 8
     for file in files:
         model = assembled(read(file, architecture), card).freeze()
-        torch.testing.assert_close(model(x), logits, atol=1e-4, rtol=0)
+        torch.testing.assert_close(model(x), logits, atol=1e-4, rtol=1e-5)  # of logits that reach a hundred
         assert (gradient(model) - gradient(original)).norm() <= 0.01 * gradient(original).norm(), file.name
         assert abs(success(model, eps) - success(original, eps)) <= 0.02 + 1e-9, file.name
