@@ -240,3 +240,14 @@ def test_limits_are_told_in_a_sentence(within):
         BadData, match=r"the set was stopped: it took 0\.\d seconds of processor time, over its limit of 0.4"
     ):
         within("spins", limits=Limits(cpu=0.4), blame=BadData, what="the set")
+
+
+@LINUX
+@pytest.mark.parametrize("without", [(), ("mounts",), ("pids",), ("mounts", "landlock"), ("root",)])
+def test_no_mount_of_the_child_is_seen_outside(without):
+    def mounts():
+        return Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+
+    before = mounts()
+    guarded("radproof.core.guard_child:nothing", {}, without=without)
+    assert mounts() == before
