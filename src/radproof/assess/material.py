@@ -36,7 +36,7 @@ from radproof.data.subsets import take
 from radproof.defenses import defense
 from radproof.detectors import detector
 from radproof.detectors.feature_space import FeatureSpace
-from radproof.errors import BadData, BadPlan
+from radproof.errors import BadInput, BadPlan
 from radproof.models.black_box import BlackBox
 from radproof.models.card import ModelCard
 from radproof.models.classifier import ImageClassifier
@@ -243,14 +243,25 @@ def fit_detectors(material: Material, work: Path, progress: Progress) -> None:
     train, calibration = _to_learn_from(material)
     try:
         one_grid(train, calibration, material.test)
-    except BadData as error:
+        material.detectors = _taught(material, train, calibration, work / taught.NAME, progress)
+    except BadInput as error:
         if plan.detection.required:
             raise
         material.untaught = str(error)
         progress.note(f"no detector was taught: {error}")
         return
-    learners = {label: part.make() for label, part in parts.detectors.items()}
-    material.detectors = taught.read(work / taught.NAME, learners, material.model) or teach_detectors(
+    if any("features" in part.recipe.needs.values() for part in parts.aware.values()):
+        some = enough(train, plan.detection.images, plan.seed)
+        material.features = FeatureSpace.of(material.model, load_batch(some, some.samples, material.device))
+
+
+def _taught(
+    material: Material, train: Manifest, calibration: Manifest, kept: Path, progress: Progress
+) -> dict[str, Watching]:
+    """As an earlier start left them, else taught and kept."""
+    plan = material.plan
+    learners = {label: part.make() for label, part in material.parts.detectors.items()}
+    found = taught.read(kept, learners, material.model) or teach_detectors(
         learners,
         material.model,
         plan.detection,
@@ -261,11 +272,9 @@ def fit_detectors(material: Material, work: Path, progress: Progress) -> None:
         device=material.device,
         progress=progress,
     )
-    if not (work / taught.NAME).is_file():
-        taught.keep(work / taught.NAME, material.detectors)
-    if any("features" in part.recipe.needs.values() for part in parts.aware.values()):
-        some = enough(train, plan.detection.images, plan.seed)
-        material.features = FeatureSpace.of(material.model, load_batch(some, some.samples, material.device))
+    if not kept.is_file():
+        taught.keep(kept, found)
+    return found
 
 
 def _to_learn_from(material: Material) -> tuple[Manifest, Manifest]:
