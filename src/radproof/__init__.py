@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from radproof.models.predict import Predictor
     from radproof.training.recipe import TrainingRecipe
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 _HOMES = {
     "BadInput": "errors",

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The application: routers, and what stands around every request."""
+
+from importlib import import_module
+
+from fastapi import FastAPI
+
+from radproof import __version__
+from radproof.api import around, problems
+from radproof.api.service import Service
+
+RESOURCES = (
+    "account", "models", "data", "plans", "runs", "images", "screening", "readers", "parts", "admin", "status",
+)  # fmt: skip
+PAGES = (
+    "signing", "account", "overview", "models", "data", "assessing", "runs", "result", "viewer", "screening",
+    "readers", "admin", "static",
+)  # fmt: skip
+
+
+def create_app(service: Service) -> FastAPI:
+    """The server as an ASGI application."""
+    app = FastAPI(
+        title="radproof",
+        version=__version__,
+        summary="The crash-test laboratory for medical-imaging CNNs",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,  # they fetch scripts from elsewhere
+        redoc_url=None,
+        separate_input_output_schemas=False,
+    )
+    app.state.service = service
+    problems.install(app)
+    for name in RESOURCES:
+        app.include_router(import_module(f"radproof.api.v1.{name}").router, prefix="/api/v1")
+    for name in PAGES:
+        app.include_router(import_module(f"radproof.api.web.{name}").router, include_in_schema=False)
+    around.install(app, service)
+    return app

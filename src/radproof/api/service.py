@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every request works with; made once, found on the application."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from radproof.api.limits import Limits
+from radproof.api.screener import Screeners
+from radproof.jobs.queue import Jobs
+from radproof.store.database import Database
+from radproof.store.files import Files
+from radproof.store.settings import Settings
+from radproof.store.trail import Trail
+
+
+@dataclass(frozen=True)
+class Service:
+    """The parts of a running server."""
+
+    settings: Settings
+    database: Database
+    files: Files  # uploaded files, by hash
+    trail: Trail  # who did what
+    jobs: Jobs
+    screeners: Screeners  # models that are kept open to screen
+    limits: Limits  # requests per minute
+
+
+def service(request: Request) -> Service:
+    """As a dependency."""
+    return request.app.state.service
+
+
+Here = Annotated[Service, Depends(service)]

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The resources, one module each; every module has a `router`."""

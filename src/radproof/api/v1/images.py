@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The images of a run."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["images"])

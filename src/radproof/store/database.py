@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One engine for SQLite and PostgreSQL: short transactions, and a schema that Alembic brings up to date."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from radproof.errors import BadInput
+
+BUSY = 10_000  # milliseconds that a writer waits for another
+
+
+class Database:
+    """Where everything but files is kept."""
+
+    def __init__(self, url: str) -> None:
+        self.url = _driver(url)
+        self.engine = _engine(self.url)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    @contextmanager
+    def reading(self) -> Generator[Session]:
+        """One view of the database at one moment; nothing can be written in it."""
+        with self._sessions() as session:
+            event.listen(session, "before_flush", _refuse)
+            yield session
+
+    @contextmanager
+    def writing(self) -> Generator[Session]:
+        """One transaction: all of it or nothing. Keep it short: SQLite has one writer at a time."""
+        with self._sessions() as session:
+            session.connection(execution_options={"writes": True})
+            yield session
+            session.commit()
+
+    def migrate(self) -> None:
+        """Bring the schema to this version's. Raises BadInput for a database of a later version."""
+        with self.engine.begin() as connection:
+            if self.engine.dialect.name == "postgresql":  # servers that start together wait for each other
+                connection.execute(text("select pg_advisory_xact_lock(7236)"))
+            config = _config()
+            config.attributes["connection"] = connection
+            script = ScriptDirectory.from_config(config)
+            found = MigrationContext.configure(connection).get_current_revision()
+            if found is not None and found not in {one.revision for one in script.walk_revisions()}:
+                raise BadInput("the database was made by a later version of radproof; upgrade the server")
+            command.upgrade(config, "head")
+
+    def ready(self) -> bool:
+        """Whether it answers, with this version's schema."""
+        try:
+            with self.engine.connect() as connection:
+                head = ScriptDirectory.from_config(_config()).get_current_head()
+                return MigrationContext.configure(connection).get_current_revision() == head
+        except SQLAlchemyError:
+            return False
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self.engine.dispose()
+
+
+def _driver(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg://", 1).replace("postgres://", "postgresql+psycopg://", 1)
+
+
+def _engine(url: str) -> Engine:
+    told = make_url(url)
+    if told.get_backend_name() == "sqlite":
+        if told.database:
+            Path(told.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(told, connect_args={"timeout": BUSY / 1000, "check_same_thread": False})
+        event.listen(engine, "connect", _pragmas)
+        event.listen(engine, "begin", _begin)
+        return engine
+    if told.get_backend_name() != "postgresql":
+        raise BadInput(f"the database is SQLite or PostgreSQL, not {told.get_backend_name()}")
+    return create_engine(told, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_recycle=1800)
+
+
+def _pragmas(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # begin is ours, or readers could not become writers in order
+    for line in ("journal_mode=WAL", f"busy_timeout={BUSY}", "foreign_keys=ON", "synchronous=NORMAL"):
+        connection.execute(f"PRAGMA {line}")
+
+
+def _begin(connection: Connection) -> None:
+    """A writer queues at its beginning: a reader that turns into one later is refused at once by SQLite."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
+
+
+def _refuse(session: Session, *_: Any) -> None:
+    if session.new or session.dirty or session.deleted:
+        raise RuntimeError("a reading session was written to")
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    return config
