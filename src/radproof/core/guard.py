@@ -7,7 +7,7 @@ watched from here: memory, time, processes, disk. How much of that a machine all
 
 import os
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +47,7 @@ def guarded(
     what: str = "the model file",
     strict: bool = False,
     without: Collection[str] = (),
+    until: Callable[[], bool] | None = None,
 ) -> Guarded:
     """Call `task` ("package.module:function") with `arguments` (strict JSON) in a guarded child process.
 
@@ -55,7 +56,8 @@ def guarded(
     everything else that goes wrong in the child, and links that it left in `write`, raise `blame`, about `what`.
     `strict`, or RADPROOF_GUARD=strict in the environment: raise BadInput where network or files cannot be shut off.
     `without`: "network", "mounts", "pids", "landlock", "seccomp" are left off.
-    Raises Interrupted after Ctrl-C, once the child has finished.
+    `until`: asked a few times a second, and the child is ended once it says yes.
+    Raises Interrupted then, and after Ctrl-C, once the child has finished.
     """
     limits = limits or Limits()
     strict = strict or _strict()
@@ -77,7 +79,7 @@ def guarded(
             "without": sorted(without),
         }
         words = Words(progress, blame, what)
-        child = stack.enter_context(Child(job, home, limits, words, Blame(blame, what)))
+        child = stack.enter_context(Child(job, home, limits, words, Blame(blame, what), until))
         try:
             child.follow()
         except KeyboardInterrupt:

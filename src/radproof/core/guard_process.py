@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Self
 
 import radproof
 from radproof.core.guard_watch import Tree, room_left, room_taken
-from radproof.core.guard_words import Words
+from radproof.core.guard_words import Words, stopped
 from radproof.errors import BadInput
 
 _START = (
@@ -60,8 +61,17 @@ class Blame:
 class Child:
     """The process, its pipes, and the eye on it."""
 
-    def __init__(self, job: dict[str, Any], home: str, limits: Limits, words: Words, blame: Blame) -> None:
+    def __init__(
+        self,
+        job: dict[str, Any],
+        home: str,
+        limits: Limits,
+        words: Words,
+        blame: Blame,
+        until: Callable[[], bool] | None = None,
+    ) -> None:
         self.printed = bytearray()
+        self._until = until
         self._home, self._limits, self._words, self._blame = home, limits, words, blame
         self._interrupted = False
         self._began = time.monotonic()
@@ -112,7 +122,10 @@ class Child:
                 stream.close()
 
     def follow(self) -> None:
-        """Drain the pipes and look at what is taken until the child has ended. Raises blame, KeyboardInterrupt."""
+        """Drain the pipes and look at what is taken until the child has ended.
+
+        Raises blame, KeyboardInterrupt, and Interrupted where `until` says so.
+        """
         due = checked = 0.0
         while self._process.poll() is None:
             self._drain(max(0.0, due - time.monotonic()))
@@ -175,6 +188,8 @@ class Child:
     _ends = 0.0
 
     def _look(self) -> None:
+        if self._until is not None and self._until():
+            raise stopped()
         limits, taken = self._limits, self._tree.look()
         took = time.monotonic() - self._began
         if self._interrupted and time.monotonic() > self._ends:

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Private folders in which an image lies as long as it is judged; what a killed server left is removed."""
+
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from radproof.core.guard_watch import remove
+
+_HELD = "held"  # locked as long as the server that made the folder lives
+_YOUNG = 60.0  # seconds in which a folder may not have its lock yet
+
+
+class Spool:
+    """home/screening: one folder per process of this server."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._locks: list[int] = []
+        self._swept = False
+
+    def room(self) -> Path:
+        """A new folder, for this user alone."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self._swept:
+            self._sweep()
+        folder = self.root / secrets.token_hex(8)
+        folder.mkdir(mode=0o700)
+        lock = os.open(folder / _HELD, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        self._locks.append(lock)
+        return folder
+
+    def close(self) -> None:
+        """Let go of the locks."""
+        while self._locks:
+            os.close(self._locks.pop())
+
+    def _sweep(self) -> None:
+        self._swept = True
+        for folder in self.root.iterdir():
+            with suppress(OSError):
+                if _deserted(folder):
+                    remove(str(folder))
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _deserted(folder: Path) -> bool:
+    try:
+        lock = os.open(folder / _HELD, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return time.time() - folder.stat().st_mtime > _YOUNG
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True
