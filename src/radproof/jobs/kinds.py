@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What kinds of work there are: which command line each one is, and what its end means."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+
+from sqlalchemy.orm import Session
+
+from radproof.errors import UnknownName
+from radproof.store.files import Files
+from radproof.store.settings import Settings
+from radproof.store.tables import Job
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int  # 0: well; 1: the answer is "no"; 130: it was stopped
+    stdout: str = ""
+    error: str = ""  # one sentence for the user
+
+
+def ignore(session: Session, job: Job) -> None:
+    """Nothing follows."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of job.
+
+    `prepare` writes what the command needs and returns its arguments; it is called again after every restart.
+    `finish` changes the subject's row when the job is done, failed or cancelled (`job.state` says which), in the same
+    transaction. `follow` is called after every change of state.
+    """
+
+    prepare: Callable[[Session, Job, Settings, Files], list[str]]
+    finish: Callable[[Session, Job, Settings, Outcome], None]
+    follow: Callable[[Session, Job], None] = ignore
+
+
+_MODULES = ("radproof.jobs.assessing", "radproof.jobs.importing")  # each has KINDS
+
+
+def kind_of(name: str) -> Kind:
+    """The kind by its name. Raises UnknownName."""
+    for module in _MODULES:
+        if find_spec(module) is not None:
+            kinds: Mapping[str, Kind] = import_module(module).KINDS
+            if name in kinds:
+                return kinds[name]
+    raise UnknownName(f"no kind of job is called {name!r}")

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a saved plan, which names things of the database, to one whose paths lie within the server's home."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, cast
+
+from sqlalchemy.orm import Session
+
+from radproof.errors import BadPlan
+from radproof.store.ids import is_id
+from radproof.store.settings import Settings
+from radproof.store.tables import DataSet, Model, Run
+
+T = TypeVar("T", Model, DataSet)
+_FILES = ("path", "card", "weights", "patients", "labels", "mask", "network", "label_tag")  # that name a file
+_NETWORK = re.compile(r"(torchvision:)?[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # no address, no folder
+_REMOTE = ("endpoint", "url", "pretrained")
+_COMPARED = re.compile(r"^(\s*not worse than\s+)(\S+)(.*)$", re.DOTALL)
+_FIXED = ("split", "inflate", "voi", "axis", "slices", "classes", "multi_label", "window", "count")  # at the import
+
+
+def materialise(
+    document: Mapping[str, Any], session: Session, settings: Settings, *, project: str | None = None
+) -> dict[str, Any]:
+    """The plan with paths, as `radproof assess` reads it.
+
+    `project`: models, data sets and runs of another one are refused in the words of missing ones. Raises BadPlan for
+    any file or address that the document itself names, and for things that are missing or not ready.
+    """
+    plan: dict[str, Any] = {**document}
+    model, data = _section(plan, "model"), _section(plan, "data")
+    rest = {key: value for key, value in plan.items() if key not in ("model", "data", "surrogates", "hardened", "gate")}
+    for name, value in rest.items():
+        _refuse_files(value, name)
+    places = _Places(session, settings, project)
+    plan["model"] = places.network(model, "model", always=True)
+    plan["data"] = places.data(data)
+    for section in ("surrogates", "hardened"):
+        if section in plan:
+            entries = _section(plan, section)
+            plan[section] = {name: places.network(entry, f"{section}.{name}") for name, entry in entries.items()}
+    if "gate" in plan:
+        given = plan["gate"]
+        sentences = [given] if isinstance(given, str) else list(given) if isinstance(given, list | tuple) else None
+        if sentences is None:
+            raise BadPlan("gate: expected a list of sentences")
+        plan["gate"] = [places.gate(str(sentence)) for sentence in cast("list[object]", sentences)]
+    return plan
+
+
+class _Places:
+    """Where things of the database lie."""
+
+    def __init__(self, session: Session, settings: Settings, project: str | None) -> None:
+        self.session, self.settings, self.project = session, settings, project
+
+    def network(self, entry: Any, where: str, *, always: bool = False) -> dict[str, Any]:
+        """A section with `id` in place of a path; recipes and the like pass, where no model has to be named."""
+        if isinstance(entry, str):
+            entry = {"id": entry}
+        if not isinstance(entry, Mapping):
+            raise BadPlan(f"{where}: expected a mapping with id: (a model's name on this server)")
+        told: dict[str, Any] = {**cast("Mapping[str, Any]", entry)}
+        named = told.pop("id", None)
+        _refuse_files(told, where)
+        if named is None:
+            if always:
+                raise BadPlan(f"{where}: give id: (a model's name on this server)")
+            return told
+        model = self._found(Model, named, "mdl", where)
+        extra = {"architecture": model.told["architecture"]} if _is_text(model.told.get("architecture")) else {}
+        return {**extra, **told, "path": self._path(model.path)}
+
+    def data(self, section: dict[str, Any]) -> dict[str, Any]:
+        """A data set by its id, or phantoms."""
+        told = {**section}
+        named = told.pop("id", None)
+        _refuse_files(told, "data")
+        if named is None:
+            if told.get("kind") != "phantom":
+                raise BadPlan("data: give id: (a data set's name on this server), or kind: phantom")
+            return told
+        fixed = [key for key in (*_FIXED, "kind") if key in told]
+        if fixed:
+            raise BadPlan(f"data.{fixed[0]}: this was decided when the data set was uploaded; leave it out")
+        one = self._found(DataSet, named, "dat", "data")
+        kind = one.facts.get("kind")
+        return {**told, "kind": kind if _is_text(kind) else "manifest", "path": self._path(one.path)}
+
+    def gate(self, sentence: str) -> str:
+        """`not worse than run_…` with the run's folder."""
+        found = _COMPARED.match(sentence)
+        if found is None:
+            return sentence
+        run = self.session.get(Run, found[2]) if is_id(found[2], "run") else None
+        if run is None or self.project not in (None, run.project_id):
+            raise BadPlan("gate: `not worse than` takes a run's name on this server (run_…); there is none like that")
+        if run.state != "done":
+            raise BadPlan("gate: the run to compare with is not finished")
+        return f"{found[1]}{self.settings.folder('runs', run.id)}{found[3]}"
+
+    def _found(self, kind: type[T], named: Any, prefix: Literal["mdl", "dat"], where: str) -> T:
+        what = "model" if prefix == "mdl" else "data set"
+        found = self.session.get(kind, named) if isinstance(named, str) and is_id(named, prefix) else None
+        if found is None or self.project not in (None, found.project_id):
+            raise BadPlan(f"{where}.id: no {what} of that name")
+        if found.state != "ready":
+            raise BadPlan(f"{where}.id: this {what} is not ready: it is {found.state}")
+        return found
+
+    def _path(self, path: str) -> str:
+        home = self.settings.home.resolve()
+        place = (home / path).resolve()
+        if not path or home not in place.parents:
+            raise BadPlan("what this plan names has no files on this server; upload it again")
+        return str(place)
+
+
+def _section(plan: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = plan.get(name)
+    if not isinstance(found, Mapping):
+        raise BadPlan(f"{name}: expected a mapping, got {type(found).__name__}")
+    return dict(cast("Mapping[str, Any]", found))
+
+
+def _refuse_files(value: Any, where: str) -> None:
+    """Raises BadPlan for a file or an address anywhere below."""
+    stack: list[tuple[str, Any]] = [(where, value)]
+    while stack:
+        place, one = stack.pop()
+        if isinstance(one, Mapping):
+            for key, inner in cast("Mapping[Any, Any]", one).items():
+                _refuse(str(key), inner, place)
+                stack.append((f"{place}.{key}", inner))
+        elif isinstance(one, list | tuple):
+            stack.extend((place, inner) for inner in cast("list[Any]", one))
+
+
+def _refuse(key: str, value: Any, place: str) -> None:
+    if value is None or value is False or (key == "network" and place == "certify"):  # a network of this plan
+        return
+    if key in _REMOTE:
+        raise BadPlan(f"{place}.{key}: a plan on this server asks nothing of other machines; upload the model")
+    if key in _FILES and isinstance(value, str):
+        raise BadPlan(f"{place}.{key}: a plan on this server names no files; upload it, and give its id")
+    if key == "architecture" and not (isinstance(value, str) and _NETWORK.fullmatch(value)):
+        raise BadPlan(f"{place}.{key}: expected the name of a network that radproof knows")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
