@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
 
 from radproof.api.problems import Problem
 from radproof.api.screened import Nonsense, Opened, Said, parsed
@@ -32,7 +31,7 @@ class Patience:
     image: float = 30.0  # for one image
 
 
-class FailedToOpen(Exception):  # noqa: N818
+class FailedToOpen(Exception):
     """The model or its guard cannot be used; in words."""
 
 
@@ -70,7 +69,7 @@ class Kept:
         """Whether this is the guard that is asked for, and its process is there."""
         return self.alive and guard_id == self.guard_id
 
-    def judge(self, image: BinaryIO, view: str | None) -> tuple[Opened, Said]:
+    def judge(self, image: Path, view: str | None) -> tuple[Opened, Said]:
         """One image, in turn. Raises FailedToOpen, Problem 503 and, where the model is broken, 422."""
         if not self._turn.acquire(timeout=self._patience.turn):
             raise Problem(503, "this model's queue does not move; come back in 5 s", headers=_RETRY)
@@ -108,11 +107,10 @@ class Kept:
         self._first = parsed(Opened, line)
         return self._first
 
-    def _asked(self, image: BinaryIO, view: str | None) -> Said:
+    def _asked(self, image: Path, view: str | None) -> Said:
         self._number += 1
         try:
-            with os.fdopen(os.open(self._image, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as spooled:
-                shutil.copyfileobj(image, spooled, 1 << 20)
+            _put(image, self._image)
             said = parsed(Said, self._resident.ask({"number": self._number, "view": view}, self._patience.image))
         finally:
             self._image.unlink(missing_ok=True)
@@ -129,6 +127,16 @@ class Kept:
             seconds = f"{self._patience.image:g} s"
             return Problem(503, f"the image was not judged within {seconds}, and its process was ended{_ANEW}")
         return Problem(503, f"the image was not judged: {error}, and its process was ended{_ANEW}", headers=_RETRY)
+
+
+def _put(image: Path, place: Path) -> None:
+    """The same file under the name that the process knows; a copy where the disk has no second names."""
+    try:
+        os.link(image, place)
+    except OSError:
+        made = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(made, "wb") as copy, image.open("rb") as source:
+            shutil.copyfileobj(source, copy, 1 << 20)
 
 
 def _memory() -> int:

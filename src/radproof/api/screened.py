@@ -73,7 +73,7 @@ class Said(Record):
     seconds: float = Field(ge=0)
 
 
-class Nonsense(Exception):  # noqa: N818
+class Nonsense(Exception):
     """It said something else."""
 
 

@@ -4,10 +4,10 @@
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
 
 from radproof.api.kept import TASK, FailedToOpen, Kept, Patience
 from radproof.api.problems import Problem
@@ -16,6 +16,7 @@ from radproof.api.spool import Spool
 from radproof.store.settings import Settings
 
 RETRY = 10.0  # seconds in which a model that could not be opened is not tried again
+_REFUSING = 4  # threads for those who find all places taken
 _COME_BACK = {"Retry-After": "2"}
 
 
@@ -44,13 +45,10 @@ class Screeners:
         self._failed: dict[tuple[str, str], tuple[float, str]] = {}
         self._lock = Lock()
         self._closed = False
+        most = settings.screening_models * (settings.screening_queue + 1)  # that are judged or wait
+        self.threads = ThreadPoolExecutor(most + _REFUSING, "screening")  # who waits here takes no thread from others
 
-    @property
-    def most(self) -> int:
-        """Requests that are judged or wait, over all models; more are refused."""
-        return self.settings.screening_models * (self.settings.screening_queue + 1)
-
-    def screen(self, opening: Opening, image: BinaryIO, view: str | None = None) -> tuple[Opened, Said]:
+    def screen(self, opening: Opening, image: Path, view: str | None = None) -> tuple[Opened, Said]:
         """Judge one image; blocks until it is done.
 
         Raises Problem 422 for a model or guard that cannot be opened, 429 where too many wait, 503 for a process that
@@ -81,6 +79,7 @@ class Screeners:
             self._kept.clear()
         for one in kept:
             one.close()
+        self.threads.shutdown(wait=False, cancel_futures=True)
         self._spool.close()
 
     def _enter(self, opening: Opening) -> Kept:

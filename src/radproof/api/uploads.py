@@ -85,7 +85,12 @@ DATA = Wanted(
 
 @asynccontextmanager
 async def received(
-    request: Request, service: Service, who: Caller, wanted: Wanted, pace: Pace | None = None
+    request: Request,
+    service: Service,
+    who: Caller,
+    wanted: Wanted,
+    pace: Pace | None = None,
+    taken: type[Taker] = Taker,
 ) -> AsyncGenerator[Received]:
     """Take a form apart. Raises Problem 400, 403, 408, 413, 415 or 422, TooLarge or StorageFull; nothing is left then.
 
@@ -96,7 +101,7 @@ async def received(
     whole = sum(most if size is None else size for _, size in wanted.files.values()) + SLACK
     _declared(request, whole)
     with ExitStack() as stack:
-        taker = Taker(boundary, service, who, wanted.files, wanted.fields, most, stack, told=_by_header(request, who))
+        taker = taken(boundary, service, who, wanted.files, wanted.fields, most, stack, told=_by_header(request, who))
         try:
             async for piece in _pieces(request, whole, pace or Pace()):
                 await run_in_threadpool(taker.feed, piece)

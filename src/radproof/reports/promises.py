@@ -8,6 +8,7 @@ from radproof.detectors.benign import benign
 from radproof.detectors.calibrate import Threshold, Thresholds
 from radproof.detectors.guard import About, Guard, Source
 from radproof.detectors.save import GuardCard, SentryCard
+from radproof.reports.verdicts import rate, share
 from radproof.reports.words import count, plain
 
 NOTHING = "nothing is promised"
@@ -19,24 +20,9 @@ ORIGINS: dict[Source, str] = {
 }
 
 
-def share(part: float) -> str:
-    """'5 %', '0.5 %': a part of [0, 1], never 0 % or 100 % where it is not."""
-    percent = 100 * part
-    if 0 < percent < 0.1:
-        return "<0.1 %"
-    if 99.9 < percent < 100:
-        return ">99.9 %"
-    return f"{percent:.1f} %" if 0 < percent < 1 or 99 < percent < 100 else f"{percent:.0f} %"
-
-
 def bound(text: str) -> str:
     """No line ends between a number and its unit."""
     return re.sub(r"(?<=\d) (?=%|images?\b|pixels\b|patients?\b|spreads\b|bits\b)", "\u00a0", text)
-
-
-def rate(part: float) -> str:
-    """'2.5 %', '0.05 %': a promised share, exactly."""
-    return f"{100 * part:.4g} %"
 
 
 def interval(threshold: Threshold) -> str:

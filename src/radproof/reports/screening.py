@@ -6,7 +6,6 @@ import io
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -27,28 +26,12 @@ from radproof.errors import BadInput, BadModel
 from radproof.models.classifier import ImageClassifier
 from radproof.models.explain import grad_cam
 from radproof.reports.promises import any_alarm, basis, bound, interval, promise, rate, share
+from radproof.reports.verdicts import ADVICE, HEADLINES, TONES, Tone
 from radproof.reports.words import count, listed, plain
 
-Tone = Literal["calm", "alarm", "open"]
 SIDE = 448  # pixels of a picture's longer side on the page
 COLOURS = "inferno"
 STRENGTH = 0.55  # of the heat over the image, where it is highest
-TONES: dict[str, Tone] = {"clear": "calm", "suspicious": "alarm", "outside the model's data": "alarm"}
-HEADLINES = {
-    "clear": "Nothing about this image is out of the ordinary for this model.",
-    "suspicious": "Do not rely on the model's answer for this image.",
-    "outside the model's data": "The model has not learnt from images like this one: its answer means little here.",
-    "not established": "No promise can be made for this image: it is neither cleared nor suspected.",
-}
-ADVICE = {
-    "clear": "Read the model's answer as on any other day. It can be wrong on a clear image too.",
-    "suspicious": "Read the image without the model. Fetch it again from where it was acquired and compare the two; "
-    "tell those who run the system if it happens again.",
-    "outside the model's data": "Read the image without the model. Check that body part, view and device are those "
-    "that the model was made for, and how the image was exported.",
-    "not established": "Treat the answer as one that nobody has screened. More clean images of this kind are needed "
-    "before a threshold can be set.",
-}
 LOOKS = "Grad-CAM: the brighter, the more a place speaks for the answer."
 DIFFERS = (
     "The brighter, the more the network's view of a place changes when the image is smoothed or compressed a little."

@@ -1,6 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """Screening of one image."""
 
-from fastapi import APIRouter
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from radproof.api.access import Clinician
+from radproof.api.problems import responses
+from radproof.api.screening import ScreeningAnswer, screen
+from radproof.api.service import Here
 
 router = APIRouter(tags=["screening"])
+_FORM: dict[str, Any] = {
+    "type": "object",
+    "required": ["image", "model"],
+    "properties": {
+        "image": {
+            "type": "string",
+            "contentMediaType": "application/octet-stream",
+            "description": "PNG, JPEG, TIFF or a DICOM file of one frame, on the grid that the detector was taught on.",
+        },
+        "model": {"type": "string", "maxLength": 40},
+        "view": {"type": "string", "maxLength": 40, "description": "Where thresholds are by view: the image's."},
+    },
+}
+
+
+@router.post(
+    "/screening",
+    operation_id="screen_image",
+    responses=responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
+    openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}},
+)
+async def screen_image(request: Request, here: Here, who: Clinician) -> ScreeningAnswer:
+    """Judge one image before a model's answer is used: what the model says, and whether to believe it.
+
+    Nothing of the image is kept; 422 with the reason for a file that cannot be judged, 429 where too many wait.
+    """
+    return await screen(request, here, who)
