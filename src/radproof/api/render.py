@@ -4,13 +4,27 @@
 import hashlib
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from sqlalchemy import select
 
 from radproof import __version__
+from radproof.api.access import Caller
+from radproof.api.said import said
+from radproof.store.tables import Project, Role
+
+NAVIGATION: tuple[tuple[Role, str, str], ...] = (
+    ("viewer", "/models", "Models"),
+    ("viewer", "/data", "Data"),
+    ("developer", "/assess", "Assess"),
+    ("viewer", "/runs", "Runs"),
+    ("clinician", "/screen", "Screen"),
+    ("viewer", "/readers", "Reader tests"),
+    ("admin", "/admin", "Admin"),
+)
 
 
 @cache
@@ -23,8 +37,24 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(static=static_url, version=__version__)
+    names = cast("dict[str, Any]", made.globals)
+    names.update(static=static_url, version=__version__)
+    made.filters.update(figure=figure, capitalised=capitalised)
     return made
+
+
+def figure(value: float, unit: str = "share") -> str:
+    """A number as it stands on a page: shares from 0 to 1 with two decimals, budgets as n/255."""
+    if unit == "share":
+        return f"{value:.2f}"
+    if unit == "budget":
+        return f"{value * 255:.3g}/255"
+    return f"{value:.3g}"
+
+
+def capitalised(text: str) -> str:
+    """A sentence with its first letter large; the rest stays as it is."""
+    return text[:1].upper() + text[1:]
 
 
 @cache
@@ -40,8 +70,26 @@ def static_url(name: str) -> str:
 
 
 def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """templates/NAME.html.j2 with `caller` (or None), `csrf`, `path` and these values."""
-    who = getattr(request.state, "caller", None)
-    told = {"request": request, "caller": who, "csrf": who.csrf if who else "", "path": request.url.path, **values}
-    told.setdefault("title", "radproof")
+    """templates/NAME.html.j2 with `caller` (or None), `csrf`, `path`, what the header shows, and these values."""
+    who: Caller | None = getattr(request.state, "caller", None)
+    told: dict[str, Any] = {"request": request, "caller": who, "csrf": who.csrf if who else "", "status": status}
+    told |= {"title": "radproof", "path": request.url.path, "told_above": said(request.query_params.get("said"))}
+    told |= {**_header(request, who), **values}
     return HTMLResponse(environment().get_template(f"{name}.html.j2").render(told), status)
+
+
+def fragment(name: str, **values: Any) -> HTMLResponse:
+    """A piece of a page, for htmx."""
+    return HTMLResponse(environment().get_template(f"{name}.html.j2").render(values))
+
+
+def _header(request: Request, who: Caller | None) -> dict[str, Any]:
+    """Where this person may go, and their projects by name."""
+    if who is None:
+        return {"navigation": [], "projects": [], "project_name": ""}
+    with request.app.state.service.database.reading() as session:
+        asked = select(Project.id, Project.name).where(Project.id.in_(who.projects)).order_by(Project.name)
+        projects = list(session.execute(asked).all())
+    named = next((one.name for one in projects if one.id == who.project_id), "")
+    navigation = [(address, text) for role, address, text in NAVIGATION if who.may(role)]
+    return {"navigation": navigation, "projects": projects, "project_name": named}
