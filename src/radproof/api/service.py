@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every request works with; made once, found on the application."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from radproof.api.callers import Callers
 from radproof.api.limits import Limits
 from radproof.api.screener import Screeners
 from radproof.jobs.queue import Jobs
@@ -26,6 +27,7 @@ class Service:
     jobs: Jobs
     screeners: Screeners  # models that are kept open to screen
     limits: Limits  # requests per minute
+    callers: Callers = field(default_factory=Callers)  # who asked in the last seconds
 
 
 def service(request: Request) -> Service:
