@@ -92,13 +92,15 @@ def _limits(recipe: Recipe[Any]) -> str:
     return recipe.limits(recipe.settle({})) if recipe.limits else ""
 
 
-def _parameters(recipe: Recipe[Any]) -> list[dict[str, str]]:
+def _parameters(recipe: Recipe[Any]) -> list[dict[str, Any]]:
     schema = recipe.params.model_json_schema()
+    said = ("default", "description", "title")  # told beside it already
     return [
         {
             "name": name,
             "default": "required" if field.is_required() else json.dumps(field.default),
             "meaning": schema["properties"][name].get("description", ""),
+            "schema": {key: value for key, value in schema["properties"][name].items() if key not in said},
         }
         for name, field in recipe.params.model_fields.items()
     ]

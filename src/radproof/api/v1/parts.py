@@ -1,6 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What plans are made of."""
+"""The catalogue: attacks, defences, detectors and corruptions with their parameters."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from radproof.api import catalogue
+from radproof.api.access import Viewer
+from radproof.api.catalogue import Kind, Part
+from radproof.api.etags import conditional
+from radproof.api.problems import responses
 
 router = APIRouter(tags=["parts"])
+
+
+class Catalogue(BaseModel):
+    """Every part, by kind."""
+
+    attack: list[Part]
+    defense: list[Part]
+    detector: list[Part]
+    corruption: list[Part]
+
+
+@router.get("/parts", response_model=Catalogue, responses=responses(401, 429))
+def every_part(request: Request, who: Viewer) -> Response:
+    """Everything that a plan may name."""
+    found = {kind: list(of.values()) for kind, of in catalogue.parts().items()}
+    return conditional(request, Catalogue.model_validate(found))
+
+
+@router.get("/parts/{kind}/{name}", response_model=Part, responses=responses(401, 404, 422, 429))
+def one_part(request: Request, who: Viewer, kind: Kind, name: str) -> Response:
+    """One of them."""
+    return conditional(request, catalogue.part(kind, name))
