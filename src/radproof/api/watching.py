@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far a run is, as server-sent events: its row is looked at about once a second, and nothing stays open between."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.types import Receive, Scope, Send
+
+from radproof.api.problems import Problem
+from radproof.api.running import job_of
+from radproof.jobs.states import FINAL
+from radproof.store.database import Database
+from radproof.store.tables import Run
+
+MOST = 8  # streams that one user has open
+EVERY = 1.0  # seconds between two looks
+BEAT = 15.0  # seconds of silence after which a comment keeps the connection open
+LONGEST = 600.0  # seconds; browsers come back by themselves, and are asked again who they are
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class Streams:
+    """How many each user has open."""
+
+    def __init__(self) -> None:
+        self._open: Counter[str] = Counter()
+        self._lock = Lock()
+
+    def take(self, user: str) -> None:
+        """One more. Raises Problem 429."""
+        with self._lock:
+            if self._open[user] >= MOST:
+                detail = f"you have {MOST} event streams open; close one"
+                raise Problem(429, detail, headers={"Retry-After": "5"})
+            self._open[user] += 1
+
+    def leave(self, user: str) -> None:
+        """One fewer."""
+        with self._lock:
+            self._open[user] -= 1
+            if not self._open[user]:
+                del self._open[user]
+
+    @contextmanager
+    def held(self, user: str) -> Generator[None]:
+        """Until it ends, however it ends."""
+        try:
+            yield
+        finally:
+            self.leave(user)
+
+
+class Watched(StreamingResponse):
+    """A stream that is counted until it is closed."""
+
+    def __init__(self, streams: Streams, user: str, content: AsyncGenerator[str]) -> None:
+        streams.take(user)
+        self._streams, self._user = streams, user
+        super().__init__(content, headers=HEADERS, media_type="text/event-stream")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        with self._streams.held(self._user):
+            await super().__call__(scope, receive, send)
+
+
+def streams(request: Request) -> Streams:
+    """Those of this application."""
+    state = request.app.state
+    if not hasattr(state, "streams"):
+        state.streams = Streams()
+    return state.streams
+
+
+async def watch(
+    database: Database, run: str, *, every: float = EVERY, beat: float = BEAT, longest: float = LONGEST
+) -> AsyncGenerator[str]:
+    """Events `progress` whenever something changed, until the run is over or gone; comments in between."""
+    began = spoken = time.monotonic()
+    last: dict[str, Any] | None = None
+    number = 0
+    yield "retry: 2000\n\n"
+    while time.monotonic() - began < longest:
+        try:
+            told = await run_in_threadpool(_look, database, run)
+        except SQLAlchemyError:  # busy or restarting: it is asked again
+            told = last or {}
+        if told is None:
+            return
+        if told != (last or {}):
+            last, spoken, number = told, time.monotonic(), number + 1
+            yield f"id: {number}\nevent: progress\ndata: {json.dumps(told)}\n\n"
+        elif time.monotonic() - spoken >= beat:
+            spoken = time.monotonic()
+            yield ": still here\n\n"
+        if told.get("state") in FINAL:
+            return
+        await asyncio.sleep(every)
+
+
+def _look(database: Database, run: str) -> dict[str, Any] | None:
+    """What is told of a run; None where it is gone."""
+    with database.reading() as session:
+        found = session.get(Run, run)
+        if found is None:
+            return None
+        job = job_of(session, run)
+        progress = job.progress if job else {}
+        told = {key: progress.get(key) for key in ("stage", "done", "total", "share", "left", "note")}
+        return {"state": found.state, **told, "error": job.error if job else ""}
