@@ -1,6 +1,144 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Screening."""
+"""The page on which a clinician screens one image before a model's answer is used."""
 
-from fastapi import APIRouter
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
+
+from radproof.api.access import Caller, Clinician
+from radproof.api.problems import Problem
+from radproof.api.render import fragment, page
+from radproof.api.screening import NOTICE, ReadingAnswer, Screenable, ScreeningAnswer, screen, screenable
+from radproof.api.service import Here, Service
+from radproof.errors import RadproofError
+from radproof.reports.verdicts import TONES, rate, share
+from radproof.reports.words import listed, plain
 
 router = APIRouter()
+PIECE = "x-fragment"  # a script asks for the answer alone
+BADGES = {"calm": "ok", "alarm": "bad", "open": "warn"}
+_ALTERED = {
+    None: ("Cannot be said", "No threshold could be set for this detector, so nothing is promised."),
+    True: ("Perhaps", "It is unlike untouched images. Few untouched images get this alarm, but some do."),
+    False: ("No sign of it", "An alteration that is made to stay below the threshold would not show."),
+}
+_KIND = {
+    None: ("Cannot be said", "The detector of this model does not tell."),
+    True: ("No", "The model has not learnt from images like this one."),
+    False: ("Yes", "It is like the images that the detector was taught on."),
+}
+
+
+@dataclass(frozen=True)
+class Told:
+    """An answer in plain words."""
+
+    verdict: str
+    tone: str
+    headline: str
+    advice: str
+    says: str
+    sure: str
+    altered: tuple[str, str]
+    kind: tuple[str, str]
+    reasons: tuple[str, ...]
+    figures: tuple[tuple[str, str], ...]
+    phantom: bool
+
+
+def told(answer: ScreeningAnswer) -> Told:
+    """In the words of the page."""
+    readings = [("Score of alteration", answer.suspicion)]
+    readings += [("Score of unlikeness", answer.outside)] if answer.outside else []
+    figures = [
+        *((f"Probability of {name}", share(p)) for name, p in answer.probabilities.items()),
+        *((f"{title} ({one.detector})", _score(one)) for title, one in readings),
+        ("Image (first digits of its hash)", answer.image),
+        ("Judged in", f"{answer.seconds:.2g} s"),
+    ]
+    return Told(
+        verdict=answer.verdict,
+        tone=BADGES[TONES.get(answer.verdict, "open")],
+        headline=answer.headline,
+        advice=answer.advice,
+        says=listed(answer.prediction) or "No finding",
+        sure=f"The model gives this {share(answer.confidence)}.",
+        altered=_ALTERED[answer.suspicion.flagged],
+        kind=_KIND[answer.outside.flagged if answer.outside else None],
+        reasons=tuple(answer.reasons),
+        figures=tuple(figures),
+        phantom=answer.phantom,
+    )
+
+
+@router.get("/screen")
+def form(request: Request, here: Here, who: Clinician, model: str = "") -> Response:
+    """Choose a model and an image."""
+    return _page(request, here, who, model)
+
+
+@router.post("/screen")
+async def answer(request: Request, here: Here, who: Clinician) -> Response:
+    """The same page with what was said; nothing of it is kept, so that there is no other page to go to."""
+    try:
+        found, status, oops = told(await screen(request, here, who)), 200, ""
+    except Problem as problem:
+        found, status, oops = None, problem.status, problem.detail
+        headers = problem.headers
+    except RadproofError as error:
+        found, status, oops, headers = None, error.http_status, str(error), {}
+    else:
+        headers = {}
+    if request.headers.get(PIECE):
+        made: Response = fragment("screening_answer", told=found, oops=oops, code=status, notice=NOTICE)
+        made.status_code = status
+    else:
+        made = await run_in_threadpool(_page, request, here, who, "", found, oops, status)
+    made.headers.update({**headers, "Cache-Control": "no-store"})
+    return made
+
+
+def _page(
+    request: Request,
+    here: Service,
+    who: Caller,
+    chosen: str,
+    found: Told | None = None,
+    oops: str = "",
+    status: int = 200,
+) -> Response:
+    models = screenable(here, who)
+    return page(
+        request,
+        "screening",
+        status,
+        title="Screen an image",
+        ready=any(one.guard for one in models),
+        untaught=[one for one in models if not one.guard],
+        by_view=any(one.by_view for one in models),
+        chosen=chosen,
+        told=found,
+        oops=oops,
+        code=status,
+        notice=NOTICE,
+        megabytes=here.settings.image_megabytes,
+        choices=_choices([one for one in models if one.guard]),
+    )
+
+
+def _choices(ready: list[Screenable]) -> list[tuple[str, str]]:
+    """Models by name; of two with the same name, the day of each."""
+    names = [one.model.name for one in ready]
+    twice = {name for name in names if names.count(name) > 1}
+    days = [f" ({one.model.created:%-d %b %Y, %H:%M})" if one.model.name in twice else "" for one in ready]
+    return [(one.model.id, one.model.name + day) for one, day in zip(ready, days, strict=True)]
+
+
+def _score(one: ReadingAnswer) -> str:
+    if one.threshold is None:
+        return f"{plain(one.score)}, no threshold: {one.reason}"
+    return (
+        f"{plain(one.score)} of {plain(one.threshold)} allowed; at most {rate(one.promised)} of clean images lie above"
+    )
