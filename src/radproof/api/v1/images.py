@@ -1,6 +1,116 @@
 # SPDX-License-Identifier: Apache-2.0
 """The images of a run."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel
+
+from radproof.api.access import Caller, Viewer, owned
+from radproof.api.etags import PRIVATE, conditional, fresh
+from radproof.api.paging import Cursor, Limit
+from radproof.api.pictures import picture, tag
+from radproof.api.problems import responses
+from radproof.api.results import BudgetOutcome, Facet, Filters, ImageRow, Kind, Outcome, run_images
+from radproof.api.service import Here, Service
+from radproof.store.tables import Run
 
 router = APIRouter(tags=["images"])
+Told = Annotated[str | None, Query(max_length=200)]
+
+
+class ImagePage(BaseModel):
+    """Some of a run's images."""
+
+    items: list[ImageRow]
+    next: str | None
+    total: int  # that the filters leave
+    facets: dict[str, list[Facet]]  # the values of every filter
+    budgets: list[BudgetOutcome]  # what became of the images at every budget
+
+
+class ImageOut(BaseModel):
+    """An image and its neighbours."""
+
+    image: ImageRow
+    before: str | None  # among the images that the filters leave
+    after: str | None
+    budgets: list[ImageRow]  # the same image and attack at every budget
+
+
+def filters(
+    attack: Told = None,
+    budget: Told = None,
+    goal: Told = None,
+    defense: Told = None,
+    made_on: Told = None,
+    label: Told = None,
+    outcome: Outcome | None = None,
+    sample: Told = None,
+) -> Filters:
+    """From the query."""
+    return Filters(attack, budget, goal, defense, made_on, label, outcome, sample)
+
+
+Chosen = Annotated[Filters, Depends(filters)]
+
+
+def _run(here: Service, name: str, who: Caller) -> Run:
+    with here.database.reading() as session:
+        return owned(session, Run, name, who)
+
+
+@router.get("/runs/{id}/images", response_model=ImagePage, responses=responses(404, 422))
+def images(
+    request: Request, here: Here, who: Viewer, id: str, chosen: Chosen, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """Attacked images with what the model answered, in the order of the run's table."""
+    found = run_images(here.settings, _run(here, id, who))
+    items, after = found.page(chosen, cursor, limit)
+    told = ImagePage(
+        items=items,
+        next=after,
+        total=found.count(chosen),
+        facets=found.facets(chosen),
+        budgets=found.outcome_by_budget(chosen),
+    )
+    return conditional(request, told)
+
+
+@router.get("/runs/{id}/images/{image}", response_model=ImageOut, responses=responses(404, 422))
+def image(request: Request, here: Here, who: Viewer, id: str, image: str, chosen: Chosen) -> Response:
+    """One image, the ones before and after it, and itself at every budget."""
+    found = run_images(here.settings, _run(here, id, who))
+    before, after = found.around(image, chosen)
+    told = ImageOut(image=found.one(image), before=before, after=after, budgets=found.siblings(image))
+    return conditional(request, told)
+
+
+@router.get(
+    "/runs/{id}/images/{image}/{kind}.png",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The picture as an 8-bit PNG; with `stored`, the file as it is kept.",
+            "content": {"image/png": {}, "image/jpeg": {}, "image/tiff": {}},
+            "headers": {
+                "X-Amplified": {"description": "how much a difference is amplified", "schema": {"type": "number"}}
+            },
+        },
+        **responses(404, 422),
+    },
+)
+def drawn(request: Request, here: Here, who: Viewer, id: str, image: str, kind: Kind, stored: bool = False) -> Response:
+    """A picture of an image. 16-bit and DICOM grids are shown with 8 bits; `stored` gives all grey levels."""
+    run = _run(here, id, who)
+    mark = f'"{tag(here.settings, run, image, kind, stored)[:32]}"'
+    headers = {"ETag": mark, "Cache-Control": PRIVATE, "X-Content-Type-Options": "nosniff"}
+    if fresh(request, mark):
+        return Response(None, 304, headers)
+    shown = picture(here.settings, run, image, kind, stored=stored)
+    if shown.amplified is not None:
+        headers["X-Amplified"] = f"{shown.amplified:g}"
+    if stored:
+        suffix = shown.media.removeprefix("image/").replace("application/octet-stream", "bin")
+        headers["Content-Disposition"] = f'attachment; filename="{run.id}-{image}-{kind}.{suffix}"'
+    return Response(shown.content, 200, headers, shown.media)
