@@ -13,11 +13,16 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from radproof.cli.supervised import Told, supervised
+
 EVERY = 15.0  # seconds between lines where stderr is no terminal
 
 
 class Bars:
-    """Draws a bar with an ETA per stage; writes a line now and then where stderr is no terminal."""
+    """Draws a bar with an ETA per stage; writes a line now and then where stderr is no terminal.
+
+    A worker that runs the command is told in JSON lines instead.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
@@ -35,6 +40,7 @@ class Bars:
         )
         self._tasks: dict[str, TaskID] = {}
         self._plain: dict[str, list[float]] = {}  # stage -> [done, total, began, last line]
+        self._told = Told() if supervised() else None
 
     def __enter__(self) -> "Bars":
         self._bars.start()
@@ -45,6 +51,8 @@ class Bars:
 
     def start(self, stage: str, total: float) -> None:
         """Begin a stage of `total` units."""
+        if self._told:
+            return self._told.start(stage, total)
         now = time.monotonic()
         self._plain[stage] = [0.0, max(total, 1e-9), now, now]
         if self._live and stage in self._tasks:
@@ -54,6 +62,8 @@ class Bars:
 
     def advance(self, stage: str, amount: float = 1.0) -> None:
         """So much of the stage is done; nothing of one that was never begun."""
+        if self._told:
+            return self._told.advance(stage, amount)
         if stage not in self._plain:
             return
         if self._live:
@@ -71,6 +81,8 @@ class Bars:
 
     def note(self, message: str) -> None:
         """One line for the user."""
+        if self._told:
+            return self._told.note(message)
         self.console.print(harmless(message), markup=False)
 
 

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -18,7 +19,7 @@ from radproof.store.tables import Job
 class Outcome:
     """How a command ended."""
 
-    code: int  # 0: well; 1: the answer is "no"; 130: it was stopped
+    code: int  # 0: well; 1: the work was done and the answer is "no"; 130: it was stopped; else it failed
     stdout: str = ""
     error: str = ""  # one sentence for the user
 
@@ -46,9 +47,17 @@ _MODULES = ("radproof.jobs.assessing", "radproof.jobs.importing")  # each has KI
 
 def kind_of(name: str) -> Kind:
     """The kind by its name. Raises UnknownName."""
+    found = every().get(name)
+    if found is None:
+        raise UnknownName(f"no kind of job is called {name!r}")
+    return found
+
+
+@cache
+def every() -> Mapping[str, Kind]:
+    """All kinds by name."""
+    found: dict[str, Kind] = {}
     for module in _MODULES:
         if find_spec(module) is not None:
-            kinds: Mapping[str, Kind] = import_module(module).KINDS
-            if name in kinds:
-                return kinds[name]
-    raise UnknownName(f"no kind of job is called {name!r}")
+            found |= import_module(module).KINDS
+    return found

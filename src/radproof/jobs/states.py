@@ -36,16 +36,16 @@ class Conflict(BadInput):
 
 
 def move(
-    session: Session, job: Job, verb: Verb, *, worker: str | None = None, attempt: int | None = None, **values: Any
+    session: Session, job: Job, verb: Verb, *, held_by: str | None = None, attempt: int | None = None, **values: Any
 ) -> JobState:
     """Take a job from the state it is in to the one that `verb` leads to; `job` is fresh afterwards.
 
-    `worker`, `attempt`: only while that worker holds it, in that attempt. Raises Conflict where the verb does not fit.
+    `held_by`, `attempt`: only while that worker holds it, in that attempt. Raises Conflict where the verb does not fit.
     """
     while True:
         asked = select(Job.state, Job.worker, Job.attempt).where(Job.id == job.id)
         now = session.execute(asked).one_or_none()
-        held = now and (worker is None or now.worker == worker) and (attempt is None or now.attempt == attempt)
+        held = now and (held_by is None or now.worker == held_by) and (attempt is None or now.attempt == attempt)
         if now is None or not held:
             raise Conflict("somebody else holds this job now")
         goal = MOVES[verb].get(cast(JobState, now.state))

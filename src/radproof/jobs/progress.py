@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the lines that a command says to what a page shows: the stage, its share, and the seconds that are left."""
+
+import json
+import math
+from collections import deque
+from time import monotonic
+from typing import Any, TypeGuard, cast
+
+WARM = 3.0  # seconds of a stage before anything is foretold
+WINDOW = 60.0  # seconds that the rate is taken from
+LINE = 32_768  # bytes of a line that are read
+_WORDS = 300  # characters
+
+
+class Meter:
+    """Progress of one command. Stages come one by one and nobody knows how many: each is told with its number."""
+
+    def __init__(self) -> None:
+        self.error: str = ""
+        self.code: int | None = None
+        self.furthest = (0, 0.0)  # stage and share of it: grows while the command gets on
+        self._note = ""
+        self._stages: dict[str, int] = {}
+        self._stage, self._done, self._total = "", 0.0, 0.0
+        self._points: deque[tuple[float, float]] = deque()
+        self._began = 0.0
+
+    def feed(self, line: bytes, at: float | None = None) -> bool:
+        """One line of stderr; whether it was one of ours. Anything else is left to the log."""
+        if len(line) > LINE or not line.startswith(b"{"):
+            return False
+        try:
+            told: Any = json.loads(line)
+        except (ValueError, RecursionError):
+            return False
+        if not isinstance(told, dict):
+            return False
+        return self._take(cast("dict[str, Any]", told), monotonic() if at is None else at)
+
+    def shown(self) -> dict[str, Any]:
+        """Stage, number, done, total, share (of the stage), left (seconds of the stage, or None), note."""
+        if not self._stage:
+            return {"note": self._note} if self._note else {}
+        return {
+            "stage": self._stage,
+            "number": self._stages[self._stage],
+            "done": round(self._done, 2),
+            "total": round(self._total, 2),
+            "share": round(self._done / self._total, 4),
+            "left": self._left(),
+            "note": self._note,
+        }
+
+    def again(self) -> None:
+        """The command is started anew: it goes through its stages again."""
+        self._stages.clear()
+        self._points.clear()
+        self._stage, self.error, self.code = "", "", None
+
+    def _take(self, told: dict[str, Any], at: float) -> bool:
+        if isinstance(told.get("note"), str):
+            self._note = _words(told["note"])
+            return True
+        if isinstance(told.get("error"), str) and type(told.get("code")) is int:
+            self.error, self.code = _words(told["error"], 2000), told["code"]
+            return True
+        stage, done, total = told.get("stage"), told.get("done"), told.get("total")
+        if not isinstance(stage, str) or not _number(done) or not _number(total) or total <= 0:
+            return False
+        self._step(_words(stage, 100), min(max(float(done), 0.0), float(total)), float(total), at)
+        return True
+
+    def _step(self, stage: str, done: float, total: float, at: float) -> None:
+        if stage != self._stage or done < self._done or total != self._total:
+            if len(self._stages) < 1000:
+                self._stages.setdefault(stage, len(self._stages) + 1)
+            elif stage not in self._stages:
+                return
+            self._points.clear()
+            self._began = at
+        self._stage, self._done, self._total = stage, done, total
+        self._points.append((at, done))
+        while (len(self._points) > 2 and at - self._points[0][0] > WINDOW) or len(self._points) > 1000:
+            self._points.popleft()
+        self.furthest = max(self.furthest, (self._stages[stage], done / total))
+
+    def _left(self) -> float | None:
+        if len(self._points) < 2 or self._points[-1][0] - self._began < WARM:
+            return None
+        (first, before), (last, now) = self._points[0], self._points[-1]
+        if now <= before or last <= first:
+            return None
+        return round((self._total - now) * (last - first) / (now - before), 1)
+
+
+def _number(value: Any) -> TypeGuard[float]:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _words(text: str, most: int = _WORDS) -> str:
+    return "".join(c if c.isprintable() else " " for c in text[:most])

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many threads a job's arithmetic uses: the same after every restart, on whatever machine, so that bytes agree."""
+
+import os
+from contextlib import suppress
+
+from radproof.core.files import write_text
+from radproof.store.settings import Settings
+
+
+def threads_of(settings: Settings, job: str) -> int:
+    """Decided when the job is first begun, and kept beside the plans; OMP_NUM_THREADS, or one per processor."""
+    path = settings.folder("plans") / f"{job}.threads"
+    with suppress(OSError, ValueError):
+        return max(1, int(path.read_text(encoding="ascii")))
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    count = int(told) if told.isdigit() and int(told) else len(os.sched_getaffinity(0))
+    write_text(path, str(count))
+    return count
