@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a server answers, as far as this version knows it; what a later one adds is kept."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RunState = Literal["queued", "running", "pausing", "paused", "cancelling", "cancelled", "done", "failed"]
+ENDED = ("cancelled", "done", "failed")
+
+
+class Told(BaseModel):
+    """Of all answers."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Status(Told):
+    """How the server is."""
+
+    version: str
+    worker: bool
+    queued: int
+    running: int
+
+
+class Thing(Told):
+    """A model, a data set or a guard."""
+
+    id: str
+    name: str = ""
+    state: str = ""  # importing, ready, failed
+    error: str | None = ""
+    created: datetime | None = None
+    facts: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+class Progress(Told):
+    """Where a job is."""
+
+    stage: str = ""
+    done: float = 0.0
+    total: float = 0.0
+    share: float = 0.0  # of the whole, 0 to 1
+    left: float | None = None  # seconds
+    note: str = ""
+
+
+class Plan(Told):
+    """A saved plan."""
+
+    id: str
+    name: str = ""
+    document: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+class Run(Told):
+    """An assessment."""
+
+    id: str
+    name: str = ""
+    state: str = ""  # one of RunState
+    error: str | None = ""
+    code: int | None = None
+    created: datetime | None = None
+    progress: Progress | None = None
+    summary: dict[str, Any] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens to it by itself."""
+        return self.state in ENDED
+
+
+class Image(Told):
+    """One attacked image of a run, and how one scorer answered it."""
+
+    id: str
+    sample: str = ""
+    truth: str = ""
+    attack: str = ""
+    goal: str = ""
+    budget: str = ""
+    defense: str = ""
+    clean_answer: str = ""
+    attacked_answer: str = ""
+    outcome: str = ""
+    kinds: list[str] = Field(default_factory=list[str])
+
+
+class Screened(Told):
+    """What was said of one image; not for diagnosis."""
+
+    verdict: str = ""
