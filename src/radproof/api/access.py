@@ -70,7 +70,7 @@ def owned(session: Session, kind: type[T], name: str, who: Caller) -> T:
     return found
 
 
-def visible(kind: type[T], who: Caller, project: str | None = None) -> Select[tuple[T]]:
+def visible(kind: type[T], who: Caller, project: str | None = None) -> Select[T]:
     """All things of a kind in the caller's projects, or in one of them. Raises Problem 404 for another's project."""
     if project is not None and project not in who.projects:
         raise Problem(404, "no project of that name among yours")

@@ -1,6 +1,202 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reader tests."""
 
-from fastapi import APIRouter
+from datetime import datetime
+from typing import Literal
+
+from fastapi import APIRouter, Path, Response
+from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
+
+from radproof.api import readers
+from radproof.api.access import Caller, Clinician, Developer, Viewer, owned, visible
+from radproof.api.blinded import response, side
+from radproof.api.idempotency import Single
+from radproof.api.paging import Cursor, Limit, Page, paged
+from radproof.api.problems import responses
+from radproof.api.readers import MOST, Side, Wish
+from radproof.api.service import Here
+from radproof.core.records import Estimate
+from radproof.measure.choice import Choice, Verdict, shown
+from radproof.store.tables import ReaderTest
 
 router = APIRouter(tags=["readers"])
+_Number = Path(ge=1, le=MOST, description="Of the trial, from 1, in the caller's own order.")
+_PNG = {200: {"content": {"image/png": {}}, "description": "The image."}}
+
+
+class NewReaderTest(BaseModel, extra="forbid"):
+    """A test to make from a finished run."""
+
+    run: str = Field(max_length=40)
+    attack: str = Field(max_length=200)
+    budget: str = Field("", max_length=40, description="As the run's images have it: 4/255; empty for none.")
+    trials: int = Field(40, ge=1, le=MOST)
+    name: str = Field("", max_length=120, description="What readers see: let it not tell the attack.")
+    fooling: bool = Field(True, description="Only images that fooled the model.")
+    seed: int | None = Field(None, ge=0, lt=2**62)
+
+
+class ReaderTestOut(BaseModel):
+    """A test; what it is made of is told to developers and to those who finished it."""
+
+    id: str
+    project: str
+    name: str
+    created: datetime
+    trials: int
+    answered: int = Field(description="By the caller.")
+    finished: bool = Field(description="By the caller.")
+    run: str | None
+    attack: str | None
+    budget: str | None
+
+
+class NewAnswer(BaseModel, extra="forbid"):
+    """Which of the two images was altered."""
+
+    answer: Side
+    seconds: float = Field(ge=0, le=10**6, description="That it took; an hour at most is kept.")
+
+
+class Progress(BaseModel):
+    """How far the caller is."""
+
+    trials: int
+    answered: int
+    finished: bool
+
+
+class ChoiceOut(BaseModel):
+    """What answers support."""
+
+    answers: int
+    correct: int
+    images: int
+    readers: int
+    proportion: Estimate
+    d_prime: Estimate = Field(description="6 stands for that or more, -6 for that or less.")
+    verdict: Verdict
+    shown: str
+    sentence: str
+
+
+class TrialOut(BaseModel):
+    """One of the caller's trials, with the truth."""
+
+    number: int
+    answer: Side
+    altered: Side
+    correct: bool
+    seconds: float
+
+
+class ReaderOut(BaseModel):
+    """One who finished; names are not told."""
+
+    reader: str
+    outcome: ChoiceOut
+
+
+class OutcomeOut(BaseModel):
+    """What came of a test, over readers who finished it."""
+
+    own: ChoiceOut | None
+    trials: list[TrialOut]
+    readers: list[ReaderOut]
+    pooled: ChoiceOut
+
+
+def seen(session: Session, test: ReaderTest, who: Caller) -> ReaderTestOut:
+    """A test as this caller may see it."""
+    own = readers.standing(session, test, who.user_id)
+    open_ = own.finished or who.may("developer")
+    return ReaderTestOut(
+        id=test.id,
+        project=test.project_id,
+        name=test.name,
+        created=test.created,
+        trials=own.trials,
+        answered=own.answered,
+        finished=own.finished,
+        run=test.run_id if open_ else None,
+        attack=str(test.choice["attack"]) if open_ else None,
+        budget=str(test.choice["budget"]) if open_ else None,
+    )
+
+
+@router.get("/readers", responses=responses(401, 422))
+def list_reader_tests(here: Here, who: Viewer, cursor: Cursor = None, limit: Limit = 50) -> Page[ReaderTestOut]:
+    """Reader tests of the caller's projects, newest first."""
+    with here.database.reading() as session:
+        found, after = paged(session, visible(ReaderTest, who), ReaderTest, cursor, limit)
+        return Page(items=[seen(session, one, who) for one in found], next=after)
+
+
+@router.post("/readers", status_code=201, response_model=ReaderTestOut, responses=responses(401, 403, 404, 409, 422))
+def make_reader_test(here: Here, who: Developer, wanted: NewReaderTest, single: Single) -> Response:
+    """A blinded two-alternative forced choice between originals and attacked images of a finished run."""
+
+    def work(session: Session) -> ReaderTestOut:
+        return seen(session, readers.make(here, session, who, Wish(**wanted.model_dump())), who)
+
+    return single.made(wanted, work)
+
+
+@router.get("/readers/{id}", responses=responses(401, 403, 404))
+def read_reader_test(here: Here, who: Clinician, id: str) -> ReaderTestOut:
+    """One test, and how far the caller is."""
+    with here.database.reading() as session:
+        return seen(session, owned(session, ReaderTest, id, who), who)
+
+
+@router.delete("/readers/{id}", status_code=204, responses=responses(401, 403, 404))
+def remove_reader_test(here: Here, who: Developer, id: str) -> Response:
+    """A test with all of its answers."""
+    with here.database.writing() as session:
+        readers.remove(here, session, who, id)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/readers/{id}/trials/{number}/{which}.png",
+    response_class=Response,
+    responses={**responses(401, 403, 404, 422), **_PNG},
+)
+def read_trial_image(
+    here: Here, who: Clinician, id: str, which: Literal["left", "right"], number: int = _Number
+) -> Response:
+    """One image of the trial that is to be answered, or of an earlier one."""
+    with here.database.reading() as session:
+        return response(side(here, session, who, owned(session, ReaderTest, id, who), number, which))
+
+
+@router.post("/readers/{id}/trials/{number}", status_code=201, responses=responses(401, 403, 404, 409, 422))
+def answer_trial(here: Here, who: Clinician, id: str, given: NewAnswer, number: int = _Number) -> Progress:
+    """Which image of the next trial was altered: once, and in order."""
+    with here.database.writing() as session:
+        test = owned(session, ReaderTest, id, who)
+        now = readers.answer(here, session, who, test, number, given.answer, given.seconds)
+    return Progress(trials=now.trials, answered=now.answered, finished=now.finished)
+
+
+@router.get("/readers/{id}/outcome", responses=responses(401, 403, 404))
+def read_outcome(here: Here, who: Clinician, id: str) -> OutcomeOut:
+    """What came of it; for those who finished it and for developers."""
+    with here.database.reading() as session:
+        found = readers.outcome(session, owned(session, ReaderTest, id, who), who)
+    return OutcomeOut(
+        own=_choice(found.own) if found.own else None,
+        trials=[
+            TrialOut(
+                number=one.number, answer=one.answer, altered=one.altered, correct=one.correct, seconds=one.seconds
+            )
+            for one in found.trials
+        ],
+        readers=[ReaderOut(reader=name, outcome=_choice(one)) for name, one in found.readers],
+        pooled=_choice(found.pooled),
+    )
+
+
+def _choice(one: Choice) -> ChoiceOut:
+    return ChoiceOut(**dict(one), shown=shown(one.d_prime), sentence=one.sentence)

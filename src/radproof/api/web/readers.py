@@ -1,6 +1,199 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reader tests."""
+"""Reader tests as pages: made by a developer, done trial by trial, told at the end."""
 
-from fastapi import APIRouter
+import math
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Path, Request
+from fastapi.responses import RedirectResponse, Response
+from sqlalchemy.orm import Session
+
+from radproof.api import readers
+from radproof.api.access import Caller, Clinician, Developer, Viewer, owned, visible
+from radproof.api.blinded import response, side
+from radproof.api.paging import Cursor, paged
+from radproof.api.problems import Problem
+from radproof.api.readers import MOST, Side, Wish
+from radproof.api.render import page
+from radproof.api.results import Filters, run_images
+from radproof.api.screening import NOTICE
+from radproof.api.service import Here, Service
+from radproof.api.v1.readers import ReaderTestOut, seen
+from radproof.measure.choice import enough, shown
+from radproof.store.tables import ReaderTest, Run
 
 router = APIRouter()
+USUAL = 40  # trials
+_Number = Annotated[int, Path(ge=1, le=MOST)]
+
+
+@router.get("/readers")
+def every(request: Request, here: Here, who: Viewer, cursor: Cursor = None) -> Response:
+    """All tests of the caller's projects."""
+    with here.database.reading() as session:
+        found, after = paged(session, visible(ReaderTest, who), ReaderTest, cursor, 25)
+        rows = [(one, seen(session, one, who), *_pooled(session, one, who)) for one in found]
+    address = f"/readers?cursor={after}" if after else ""
+    return page(request, "readers", title="Reader tests", rows=rows, next=address, first="/readers" if cursor else "")
+
+
+@router.get("/readers/new")
+def new(request: Request, here: Here, who: Developer, run: str = "") -> Response:
+    """Choose a run; then an attack, a budget and how many trials."""
+    return _new(request, here, who, run)
+
+
+@router.post("/readers/new")
+def make(
+    request: Request,
+    here: Here,
+    who: Developer,
+    run: Annotated[str, Form(max_length=40)],
+    which: Annotated[str, Form(max_length=300)],
+    trials: Annotated[str, Form(max_length=10)],
+    name: Annotated[str, Form(max_length=120)] = "",
+    every: Annotated[str, Form(max_length=10)] = "",
+) -> Response:
+    """Make it, and go to it."""
+    attack, _, budget = which.rpartition("@")
+    wished = int(trials) if trials.isascii() and trials.isdigit() else 0
+    try:
+        with here.database.writing() as session:
+            made = readers.make(here, session, who, Wish(run, attack, budget, wished, name, fooling=not every))
+    except Problem as problem:
+        if problem.status != 422:
+            raise
+        return _new(request, here, who, run, problem.detail, {"which": which, "trials": trials, "name": name}, 422)
+    return RedirectResponse(f"/readers/{made.id}", 303)
+
+
+@router.get("/readers/{id}")
+def one(request: Request, here: Here, who: Clinician, id: str, begin: str = "", outcome: str = "") -> Response:
+    """Instructions, the next trial, or the outcome."""
+    with here.database.reading() as session:
+        found = owned(session, ReaderTest, id, who)
+        told = seen(session, found, who)
+        if told.finished or (outcome and who.may("developer")):
+            return _outcome(request, session, found, told, who)
+    if not (told.answered or begin):
+        return page(request, "reader_begin", title=told.name, test=told, notice=NOTICE)
+    made = page(
+        request, "reader_trial", title=told.name, test=told, number=told.answered + 1, shown=f"{time.time():.3f}"
+    )
+    made.headers["Cache-Control"] = "no-store"
+    return made
+
+
+@router.post("/readers/{id}")
+def answer(
+    here: Here,
+    who: Clinician,
+    id: str,
+    trial: Annotated[int, Form(ge=1, le=MOST)],
+    answer: Annotated[Side, Form()],
+    shown: Annotated[str, Form(max_length=20)] = "",
+    seconds: Annotated[str, Form(max_length=20)] = "",
+) -> Response:
+    """Keep an answer and go on; one that came twice changes nothing."""
+    took = _seconds(seconds) or max(0.0, time.time() - (_seconds(shown) or time.time()))
+    try:
+        with here.database.writing() as session:
+            readers.answer(here, session, who, owned(session, ReaderTest, id, who), trial, answer, took)
+    except Problem as problem:
+        if problem.status != 409:
+            raise
+    return RedirectResponse(f"/readers/{id}?begin=1", 303)
+
+
+@router.post("/readers/{id}/remove")
+def remove(here: Here, who: Developer, id: str) -> Response:
+    """Remove it with all answers."""
+    with here.database.writing() as session:
+        readers.remove(here, session, who, id)
+    return RedirectResponse("/readers", 303)
+
+
+@router.get("/readers/{id}/{number}/{which}.png")
+def image(here: Here, who: Clinician, id: str, number: _Number, which: Side) -> Response:
+    """One of two images; the address says the trial and the side alone."""
+    with here.database.reading() as session:
+        return response(side(here, session, who, owned(session, ReaderTest, id, who), number, which))
+
+
+def _outcome(request: Request, session: Session, test: ReaderTest, told: ReaderTestOut, who: Caller) -> Response:
+    found = readers.outcome(session, test, who)
+    run = session.get(Run, test.run_id)
+    return page(
+        request,
+        "reader_outcome",
+        title=told.name,
+        test=told,
+        found=found,
+        shown=shown,
+        run_name=run.name if run else "",
+        fooling=bool(test.choice.get("fooling", True)),
+        enough=enough(),
+        notice=NOTICE,
+    )
+
+
+def _pooled(session: Session, test: ReaderTest, who: Caller) -> tuple[str, int]:
+    """For the list: d′ and readers, where this caller may know."""
+    if not (who.may("developer") or readers.standing(session, test, who.user_id).finished):
+        return "", 0
+    found = readers.outcome(session, test, who)
+    count = len(found.readers)
+    return (f"{shown(found.pooled.d_prime)}; {found.pooled.verdict}" if count else "nobody finished it yet"), count
+
+
+def _new(
+    request: Request,
+    here: Service,
+    who: Caller,
+    name: str,
+    oops: str = "",
+    given: dict[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    with here.database.reading() as session:
+        run = owned(session, Run, name, who) if name else None
+        asked = visible(Run, who).where(Run.state == "done").order_by(Run.created.desc()).limit(50)
+        runs = [(one.id, one.name) for one in session.execute(asked).scalars()] if run is None else []
+    values = {"which": "", "trials": "", "name": "", **(given or {})}
+    offers = _offers(here, run) if run else []
+    most = max((fooled for _, _, fooled in offers), default=0)
+    values["trials"] = values["trials"] or str(min(USUAL, most) or "")
+    return page(
+        request,
+        "reader_new",
+        status,
+        title="New reader test",
+        run=run,
+        runs=runs,
+        choices=[(value, text) for value, text, _ in offers],
+        values=values,
+        oops=oops,
+        enough=enough(),
+        most=MOST,
+    )
+
+
+def _offers(here: Service, run: Run) -> list[tuple[str, str, int]]:
+    """Attack and budget as a value, in words, and the images that fooled the model."""
+    images = run_images(here.settings, run)
+    found: list[tuple[str, str, int]] = []
+    for attack in images.facets(Filters(defense="none"))["attack"]:
+        for one in images.outcome_by_budget(Filters(attack=attack.value, defense="none")):
+            at = f" at {one.budget}" if one.budget else ""
+            words = f"{attack.value}{at}: {one.fooled} of {one.images} fooled the model"
+            found.append((f"{attack.value}@{one.budget}", words, one.fooled))
+    return sorted(found, key=lambda offer: not offer[2])
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0 else None

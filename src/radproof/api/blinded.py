@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two images of a trial, sent so that nothing but what they show tells them apart.
+
+Both are drawn for every request, in the same mode and without compression: two images of one size are files of one
+length, made in the same time, with the same headers and no name, date or tag.
+"""
+
+import io
+
+import numpy as np
+from fastapi.responses import Response
+from numpy.typing import NDArray
+from PIL import Image
+from sqlalchemy.orm import Session
+
+from radproof.api.access import Caller
+from radproof.api.pictures import picture
+from radproof.api.problems import Problem
+from radproof.api.readers import Side, arranged, standing
+from radproof.api.service import Service
+from radproof.store.tables import ReaderTest, Run
+
+Pixels = NDArray[np.uint8]
+
+
+def side(service: Service, session: Session, who: Caller, test: ReaderTest, number: int, which: Side) -> bytes:
+    """One image of a trial as PNG. Raises Problem 404 for a trial that is not there or not reached yet."""
+    now = standing(session, test, who.user_id)
+    if not 1 <= number <= min(now.trials, now.next):
+        raise Problem(404, "no such trial, or it is not reached yet")
+    place, altered = arranged(test, who.user_id)[number - 1]
+    run = session.get(Run, test.run_id)
+    if run is None:
+        raise Problem(404, "the run of this test is no longer there")
+    name = str(test.trials[place]["image"])
+    first, second = pair(*(picture(service.settings, run, name, kind).content for kind in ("original", "attacked")))
+    return second if which == altered else first
+
+
+def response(content: bytes) -> Response:
+    """An image that nobody keeps."""
+    return Response(content, media_type="image/png", headers={"Cache-Control": "no-store"})
+
+
+def pair(original: bytes, attacked: bytes) -> tuple[bytes, bytes]:
+    """Two PNG files of the same mode, size and length. Raises Problem 404 for images of different sizes."""
+    images = [_pixels(one) for one in (original, attacked)]
+    if images[0].shape[:2] != images[1].shape[:2]:
+        raise Problem(404, "the two images of this trial differ in size, which would tell them apart")
+    if images[0].ndim != images[1].ndim:
+        images = [one if one.ndim == 3 else np.repeat(one[..., None], 3, axis=2) for one in images]
+    return _png(images[0]), _png(images[1])
+
+
+def _pixels(content: bytes) -> Pixels:
+    """(H, W), or (H, W, 3) where there is colour."""
+    with Image.open(io.BytesIO(content)) as opened:
+        found = np.asarray(opened.convert("RGB"))
+    grey = bool((found == found[..., :1]).all())
+    return found[..., 0].copy() if grey else found
+
+
+def _png(pixels: Pixels) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=0)
+    return stream.getvalue()

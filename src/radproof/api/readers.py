@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reader tests: originals beside attacked images, and whether people can tell which is which, blinded.
+
+The order of trials and the side of the attacked image are drawn for each reader from the test's seed and the
+reader's name: readers who talk to each other learn nothing, and a habit of one reader falls on no image twice. Which
+side it was is told to nobody before their own last answer; how others did, to those who finished and to developers.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from sqlalchemy import delete, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from radproof.api.access import Caller, owned
+from radproof.api.problems import Problem
+from radproof.api.results import Filters, ImageRow, run_images
+from radproof.api.service import Service
+from radproof.measure.choice import Choice, forced_choice
+from radproof.store.ids import new_id
+from radproof.store.tables import ReaderAnswer, ReaderTest, Run
+
+Side = Literal["left", "right"]
+SIDES: tuple[Side, Side] = ("left", "right")
+MOST = 500  # trials of a test
+PAGE = 200
+LONGEST = 3600.0  # seconds of one answer that are kept: longer ones were breaks
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a test is to be made of."""
+
+    run: str
+    attack: str
+    budget: str
+    trials: int
+    name: str = ""
+    fooling: bool = True  # only images that fooled the model
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far one reader is."""
+
+    trials: int
+    answered: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether the truth may be told."""
+        return self.answered >= self.trials
+
+    @property
+    def next(self) -> int:
+        """The number of the trial that is to be answered, from 1."""
+        return self.answered + 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One reader's answer, with the truth."""
+
+    number: int
+    answer: Side
+    altered: Side
+    seconds: float
+
+    @property
+    def correct(self) -> bool:
+        """Whether the altered image was found."""
+        return self.answer == self.altered
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a test; `own` and its trials where the caller finished it."""
+
+    own: Choice | None
+    trials: tuple[Trial, ...]
+    readers: tuple[tuple[str, Choice], ...]  # "reader 1" …, in the order in which they finished
+    pooled: Choice
+
+
+def make(service: Service, session: Session, who: Caller, wish: Wish) -> ReaderTest:
+    """A new test from a finished run, in the caller's transaction. Raises Problem 404, 409, 422."""
+    run = owned(session, Run, wish.run, who)
+    if run.state != "done":
+        raise Problem(409, f"a reader test needs a finished run; this one's state is {run.state}")
+    rows = candidates(service, run, wish.attack, wish.budget, fooling=wish.fooling)
+    kind = "images that fooled the model" if wish.fooling else "attacked images"
+    if not 1 <= wish.trials <= min(MOST, len(rows)):
+        most = min(MOST, len(rows))
+        told = f"ask for 1 to {most} trials" if rows else "choose another attack or budget, or take all images"
+        raise Problem(422, f"the run has {len(rows)} {kind} of this attack and budget, asked for {wish.trials}; {told}")
+    seed = secrets.randbits(62) if wish.seed is None else wish.seed
+    chosen = np.random.Generator(np.random.PCG64(seed)).permutation(len(rows))[: wish.trials]
+    test = ReaderTest(
+        id=new_id("rdr"),
+        project_id=run.project_id,
+        created_by=who.user_id,
+        name=wish.name.strip() or "Reader test",
+        run_id=run.id,
+        choice={"attack": wish.attack, "budget": wish.budget, "trials": wish.trials, "fooling": wish.fooling},
+        trials=[{"image": rows[row].id, "sample": rows[row].sample} for row in sorted(int(one) for one in chosen)],
+        seed=seed,
+    )
+    session.add(test)
+    session.flush()
+    service.trail.add(session, "reader.make", actor=who.user_id, object=test.id, project=run.project_id, run=run.id)
+    return test
+
+
+def candidates(service: Service, run: Run, attack: str, budget: str, *, fooling: bool) -> list[ImageRow]:
+    """Attacked images of the bare model, one of each original; those made on the model itself first."""
+    images = run_images(service.settings, run)
+    chosen = Filters(attack=attack, budget=budget, defense="none", outcome="fooled" if fooling else None)
+    rows: list[ImageRow] = []
+    cursor = None
+    while True:
+        found, cursor = images.page(chosen, cursor, PAGE)
+        rows += found
+        if cursor is None:
+            break
+    first: dict[str, ImageRow] = {}
+    for row in sorted(rows, key=lambda row: row.column != "oblivious"):
+        first.setdefault(row.sample, row)
+    return list(first.values())
+
+
+def remove(service: Service, session: Session, who: Caller, name: str) -> None:
+    """A test with all answers. Raises Problem 404."""
+    test = owned(session, ReaderTest, name, who)
+    session.execute(delete(ReaderAnswer).where(ReaderAnswer.test_id == test.id))
+    session.delete(test)
+    service.trail.add(session, "reader.remove", actor=who.user_id, object=test.id, project=test.project_id)
+
+
+def standing(session: Session, test: ReaderTest, user_id: str) -> Standing:
+    """How far somebody is."""
+    asked = select(func.count()).where(ReaderAnswer.test_id == test.id, ReaderAnswer.user_id == user_id)
+    return Standing(len(test.trials), session.execute(asked).scalar_one())
+
+
+def arranged(test: ReaderTest, user_id: str) -> list[tuple[int, Side]]:
+    """For one reader, in their order: the trial's place in the test, and the side of the attacked image."""
+    told = hashlib.sha256(f"{test.seed} {test.id} {user_id}".encode()).digest()
+    rng = np.random.Generator(np.random.PCG64(int.from_bytes(told[:16], "big")))
+    order = rng.permutation(len(test.trials))
+    sides = rng.integers(0, 2, len(test.trials))
+    return [(int(place), SIDES[side]) for place, side in zip(order, sides, strict=True)]
+
+
+def answer(
+    service: Service, session: Session, who: Caller, test: ReaderTest, number: int, side: Side, seconds: float
+) -> Standing:
+    """Keep one answer, once. Raises Problem 404 for no such trial, 409 out of turn or for a second one."""
+    now = standing(session, test, who.user_id)
+    if not 1 <= number <= now.trials:
+        raise Problem(404, f"there are trials 1 to {now.trials}")
+    if number != now.next:
+        why = f"trial {number} is answered" if number < now.next else f"trial {now.next} comes first"
+        raise Problem(409, f"{why}; answers are given once and in order")
+    place, altered = arranged(test, who.user_id)[number - 1]
+    session.add(
+        ReaderAnswer(
+            test_id=test.id,
+            user_id=who.user_id,
+            trial=place,
+            answer=side,
+            correct=side == altered,
+            seconds=min(max(seconds, 0.0), LONGEST),
+        )
+    )
+    try:
+        session.flush()
+    except IntegrityError:
+        raise Problem(409, f"trial {number} is answered; answers are given once and in order") from None
+    if number == now.trials:
+        service.trail.add(session, "reader.finish", actor=who.user_id, object=test.id, project=test.project_id)
+    return Standing(now.trials, number)
+
+
+def outcome(session: Session, test: ReaderTest, who: Caller) -> Outcome:
+    """What came of it so far, over readers who finished. Raises Problem 403 for others than those and developers."""
+    own = standing(session, test, who.user_id)
+    if not own.finished and not who.may("developer"):
+        raise Problem(403, f"the outcome is told after the last trial; {own.answered} of {own.trials} are answered")
+    asked = select(ReaderAnswer).where(ReaderAnswer.test_id == test.id).order_by(ReaderAnswer.at, ReaderAnswer.trial)
+    by_reader: dict[str, list[ReaderAnswer]] = {}
+    for one in session.execute(asked).scalars():
+        by_reader.setdefault(one.user_id, []).append(one)
+    done = {user: found for user, found in by_reader.items() if len(found) >= len(test.trials)}
+    users = sorted(done, key=lambda user: max(one.at for one in done[user]))
+    every = [one for user in users for one in done[user]]
+    return Outcome(
+        own=_choice(test, done[who.user_id]) if own.finished else None,
+        trials=_trials(test, who.user_id, done[who.user_id]) if own.finished else (),
+        readers=tuple(
+            (f"Reader {n}{' (you)' if user == who.user_id else ''}", _choice(test, done[user]))
+            for n, user in enumerate(users, 1)
+        ),
+        pooled=_choice(test, every, len(users)),
+    )
+
+
+def _choice(test: ReaderTest, answers: list[ReaderAnswer], readers: int = 1) -> Choice:
+    samples = [str(test.trials[one.trial]["sample"]) for one in answers]
+    return forced_choice([one.correct for one in answers], samples, readers=readers)
+
+
+def _trials(test: ReaderTest, user_id: str, answers: list[ReaderAnswer]) -> tuple[Trial, ...]:
+    given = {one.trial: one for one in answers}
+    return tuple(
+        Trial(number, "left" if given[place].answer == "left" else "right", altered, given[place].seconds)
+        for number, (place, altered) in enumerate(arranged(test, user_id), 1)
+    )
