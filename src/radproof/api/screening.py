@@ -2,11 +2,10 @@
 """Screening of one image: which models can, what is answered, and what the trail learns of it. No image is kept."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from fastapi import Request
 from pydantic import BaseModel, Field
@@ -90,10 +89,9 @@ def screenable(service: Service, who: Caller) -> list[Screenable]:
     """The ready models of the caller's projects, by name, each with its newest ready detector or none."""
     with service.database.reading() as session:
         ready = visible(Model, who).where(Model.state == "ready").order_by(Model.name)
-        models = cast(Sequence[Model], session.execute(ready).scalars().all())
+        models = session.execute(ready).scalars().all()
         newest = visible(GuardFile, who).where(GuardFile.state == "ready").order_by(GuardFile.created)
-        taught = cast(Sequence[GuardFile], session.execute(newest).scalars().all())
-        guards = {guard.model_id: guard for guard in taught}
+        guards = {guard.model_id: guard for guard in session.execute(newest).scalars()}
         return [Screenable(model, guards.get(model.id)) for model in models]
 
 
