@@ -117,3 +117,19 @@ def test_a_terminal_gets_lines_for_people_and_no_more_of_them(written: io.String
     except ValueError:
         logs.logger().error("request.failed", filename=PATIENT, exc_info=True)
     assert "request.failed" in written.getvalue() and PATIENT not in written.getvalue()
+
+
+def test_our_own_messages_are_written_where_they_stand_in_the_code(written: io.StringIO) -> None:
+    log, job = logging.getLogger("radproof.jobs.worker"), new_id("job")
+    log.info("%s ended: %s, attempt %d, %s (%s)", job, "done", 2, PATIENT, "OperationalError")
+    assert lines(written)[0]["says"] == f"{job} ended: done, attempt 2, … (OperationalError)"
+
+
+def test_privacy_phi_put_into_our_own_messages_is_not_written(written: io.StringIO) -> None:
+    log = logging.getLogger("radproof.jobs.worker")
+    log.warning(f"cannot read {PATIENT}")
+    log.warning("cannot read " + PATIENT)
+    log.warning("cannot read %s", PATIENT)
+    logs.logger().info("request", says=PATIENT)
+    assert PATIENT not in written.getvalue() and len(lines(written)) == 4
+    assert "says" not in lines(written)[0] and lines(written)[2]["says"] == "cannot read …"

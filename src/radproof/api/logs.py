@@ -6,12 +6,14 @@ outside is ever written: of a request the template of its route, of an error its
 through, of another library's message the line of code that said it.
 """
 
+import linecache
 import logging
 import re
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Collection, Mapping, MutableMapping
+from contextlib import suppress
 from pathlib import PurePath
 from types import TracebackType
 from typing import Any, TextIO
@@ -37,6 +39,7 @@ WORDS = frozenset(
 LIBRARIES = frozenset({"radproof", "uvicorn", "dbos", "sqlalchemy", "alembic", "asyncio", "httpx", "fastapi", "anyio"})
 FRAMES = 12  # lines of code that are named of one error
 _NUMBER = re.compile(r"[0-9a-f]{16}")
+_CLASS = re.compile(r"[A-Za-z]{1,60}(Error|Exception|Interrupt|Timeout)")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z")
 _LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 Told = MutableMapping[str, Any]
@@ -61,6 +64,7 @@ class Deny:
             "library": LIBRARIES.__contains__,
             "error": lambda value: isinstance(value, _Code),
             "place": lambda value: isinstance(value, _Code),
+            "says": lambda value: isinstance(value, _Code),
         }
 
     def __call__(self, _: Any, __: str, told: Told) -> Told:
@@ -111,8 +115,24 @@ def _of_record(_: Any, __: str, told: Told) -> Told:
     if record is not None and not told.get("_from_structlog"):
         told["event"] = "library"
         told["library"] = record.name.split(".", 1)[0]
+        told.pop("says", None)
+        if told["library"] == "radproof" and _literal(record):
+            with suppress(TypeError, ValueError):
+                told["says"] = _Code(record.msg % tuple(map(_shown, told.get("positional_args") or ())))
         told.setdefault("place", _Code(f"{_short(record.pathname)}:{record.lineno}"))
     return told
+
+
+def _literal(record: logging.LogRecord) -> bool:
+    """Whether a message stands word for word in the code that said it, so that nothing was put into it."""
+    lines = (linecache.getline(record.pathname, record.lineno + more) for more in range(4))
+    return isinstance(record.msg, str) and f'"{record.msg}"' in "".join(lines)
+
+
+def _shown(value: Any) -> Any:
+    """A value in such a message: a name of the database, a number, a known word, an error's class; else three dots."""
+    known = isinstance(value, str) and (is_id(value) or value in WORDS or _CLASS.fullmatch(value) is not None)
+    return value if known or isinstance(value, int | float) else "…"
 
 
 def _frames(trace: TracebackType | None) -> list[str]:
@@ -146,7 +166,7 @@ def configure(stream: TextIO | None = None, *, routes: Collection[str] = (), ter
         structlog.dev.ConsoleRenderer(timestamp_key="time") if people else structlog.processors.JSONRenderer()
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared, processors=[_of_record, Deny(routes), renderer]
+        foreign_pre_chain=shared, pass_foreign_args=True, processors=[_of_record, Deny(routes), renderer]
     )
     handler = logging.StreamHandler(out)
     handler.setFormatter(_Quiet(formatter))

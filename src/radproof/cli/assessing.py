@@ -9,6 +9,7 @@ import typer
 from radproof.cli.console import Bars, print_json, print_lines, print_table
 from radproof.cli.gating import insist, print_gates
 from radproof.cli.parts import catalogue, listed, told
+from radproof.cli.remote import assess_on
 from radproof.errors import BadInput
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
@@ -37,6 +38,10 @@ Preset = Annotated[str | None, typer.Option(help="quick (default) | published | 
 Images = Annotated[int | None, typer.Option(help="At most so many test images.")]
 Size = Annotated[int | None, typer.Option(help="Resize the longer side on import.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random; 0 by default.")]
+RemoteServer = Annotated[
+    str | None,
+    typer.Option("--server", envvar="RADPROOF_SERVER", help="Let this server do it; the key is RADPROOF_KEY."),
+]
 Device = Annotated[str | None, typer.Option(help="auto (default) | cpu | cuda | mps.")]
 
 
@@ -78,6 +83,7 @@ def assess(
     replay: Annotated[Path | None, typer.Option(help="Score an earlier run's images/ instead of attacking.")] = None,
     overwrite: Overwrite = False,
     pdf: Pdf = False,
+    server: RemoteServer = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -85,6 +91,9 @@ def assess(
 
     Interrupt it as you like: the same command goes on where it was.
     """
+    if server:
+        assess_on(server, plan, out, pdf=pdf, as_json=as_json, quiet=quiet)
+        return
     from radproof import app
     from radproof.assess.plan import make_plan, read_plan
     from radproof.reports.html import summary_rows

@@ -163,9 +163,16 @@ class Client:
         """One run, as it stands. Raises NotFound."""
         return Run.model_validate(self._server.call("GET", f"{API}/runs/{_named(id)}"))
 
-    def start(self, plan: str | Mapping[str, Any], *, name: str | None = None, **told: Any) -> Run:
+    def start(
+        self,
+        plan: str | Mapping[str, Any],
+        *,
+        name: str | None = None,
+        priority: int | None = None,
+        project: str | None = None,
+    ) -> Run:
         """Queue a run of a saved plan (its id) or of a document whose model and data are ids of the server."""
-        asked = {"plan": plan if isinstance(plan, str) else dict(plan), "name": name, **told}
+        asked = {"plan" if isinstance(plan, str) else "document": plan, "name": name, "priority": priority, "project": project}
         body = {key: value for key, value in asked.items() if value is not None}
         return Run.model_validate(self._server.call("POST", f"{API}/runs", json=body))
 

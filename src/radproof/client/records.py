@@ -39,12 +39,12 @@ class Thing(Told):
 class Progress(Told):
     """Where a job is."""
 
-    stage: str = ""
-    done: float = 0.0
-    total: float = 0.0
-    share: float = 0.0  # of the whole, 0 to 1
-    left: float | None = None  # seconds
-    note: str = ""
+    stage: str | None = None
+    done: float | None = None
+    total: float | None = None
+    share: float | None = None  # of the whole, 0 to 1
+    left: float | None = None  # seconds, estimated
+    note: str | None = None
 
 
 class Plan(Told):
@@ -62,10 +62,12 @@ class Run(Told):
     name: str = ""
     state: str = ""  # one of RunState
     error: str | None = ""
-    code: int | None = None
+    plan: str = ""
+    model: str = ""
+    data: str | None = None  # None: drawn phantoms
     created: datetime | None = None
-    progress: Progress | None = None
-    summary: dict[str, Any] | None = None
+    progress: Progress = Progress()
+    summary: dict[str, Any] = Field(default_factory=dict[str, Any])
 
     @property
     def ended(self) -> bool:
