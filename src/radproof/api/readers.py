@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from radproof.api.access import Caller, owned
+from radproof.api.finished import result_json
 from radproof.api.problems import Problem
 from radproof.api.results import Filters, ImageRow, run_images
 from radproof.api.service import Service
@@ -131,6 +132,15 @@ def candidates(service: Service, run: Run, attack: str, budget: str, *, fooling:
     for row in sorted(rows, key=lambda row: row.column != "oblivious"):
         first.setdefault(row.sample, row)
     return list(first.values())
+
+
+def phantom(service: Service, session: Session, test: ReaderTest) -> bool:
+    """Whether the images are drawn ones, as the run's result says."""
+    run = session.get(Run, test.run_id)
+    try:
+        return run is not None and bool(result_json(service.settings, run).get("phantom"))
+    except Problem:
+        return False
 
 
 def remove(service: Service, session: Session, who: Caller, name: str) -> None:

@@ -22,6 +22,9 @@
     const large = pair.classList.toggle("large");
     zoom.setAttribute("aria-pressed", String(large));
     zoom.textContent = large ? "Zoom out" : "Zoom in";
+    for (const frame of large ? frames : []) {
+      frame.scrollTo((frame.scrollWidth - frame.clientWidth) / 2, (frame.scrollHeight - frame.clientHeight) / 2);
+    }
   };
   document.querySelector("[data-tools]").hidden = false;
   zoom.addEventListener("click", toggle);

@@ -73,13 +73,19 @@ def one(request: Request, here: Here, who: Clinician, id: str, begin: str = "", 
     """Instructions, the next trial, or the outcome."""
     with here.database.reading() as session:
         found = owned(session, ReaderTest, id, who)
-        told = seen(session, found, who)
+        told, phantom = seen(session, found, who), readers.phantom(here, session, found)
         if told.finished or (outcome and who.may("developer")):
-            return _outcome(request, session, found, told, who)
+            return _outcome(request, session, found, told, who, phantom)
     if not (told.answered or begin):
-        return page(request, "reader_begin", title=told.name, test=told, notice=NOTICE)
+        return page(request, "reader_begin", title=told.name, test=told, notice=NOTICE, phantom=phantom)
     made = page(
-        request, "reader_trial", title=told.name, test=told, number=told.answered + 1, shown=f"{time.time():.3f}"
+        request,
+        "reader_trial",
+        title=told.name,
+        test=told,
+        number=told.answered + 1,
+        shown=f"{time.time():.3f}",
+        phantom=phantom,
     )
     made.headers["Cache-Control"] = "no-store"
     return made
@@ -121,7 +127,9 @@ def image(here: Here, who: Clinician, id: str, number: _Number, which: Side) -> 
         return response(side(here, session, who, owned(session, ReaderTest, id, who), number, which))
 
 
-def _outcome(request: Request, session: Session, test: ReaderTest, told: ReaderTestOut, who: Caller) -> Response:
+def _outcome(
+    request: Request, session: Session, test: ReaderTest, told: ReaderTestOut, who: Caller, phantom: bool
+) -> Response:
     found = readers.outcome(session, test, who)
     run = session.get(Run, test.run_id)
     return page(
@@ -134,6 +142,7 @@ def _outcome(request: Request, session: Session, test: ReaderTest, told: ReaderT
         run_name=run.name if run else "",
         fooling=bool(test.choice.get("fooling", True)),
         enough=enough(),
+        phantom=phantom,
         notice=NOTICE,
     )
 
@@ -144,7 +153,7 @@ def _pooled(session: Session, test: ReaderTest, who: Caller) -> tuple[str, int]:
         return "", 0
     found = readers.outcome(session, test, who)
     count = len(found.readers)
-    return (f"{shown(found.pooled.d_prime)}; {found.pooled.verdict}" if count else "nobody finished it yet"), count
+    return f"{shown(found.pooled.d_prime)}: {found.pooled.verdict}", count
 
 
 def _new(
@@ -188,7 +197,7 @@ def _offers(here: Service, run: Run) -> list[tuple[str, str, int]]:
             at = f" at {one.budget}" if one.budget else ""
             words = f"{attack.value}{at}: {one.fooled} of {one.images} fooled the model"
             found.append((f"{attack.value}@{one.budget}", words, one.fooled))
-    return sorted(found, key=lambda offer: not offer[2])
+    return sorted(found, key=lambda offer: (not offer[2], offer[0].endswith("@")))
 
 
 def _seconds(text: str) -> float | None:

@@ -64,7 +64,7 @@ def told(answer: ScreeningAnswer) -> Told:
         headline=answer.headline,
         advice=answer.advice,
         says=listed(answer.prediction) or "No finding",
-        sure=f"The model gives this {share(answer.confidence)}.",
+        sure=f"The model is {share(answer.confidence)} sure.",
         altered=_ALTERED[answer.suspicion.flagged],
         kind=_KIND[answer.outside.flagged if answer.outside else None],
         reasons=tuple(answer.reasons),
