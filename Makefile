@@ -4,7 +4,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check lint types imports golden lock bench clean
+PORT ?= 8000
+.PHONY: help demo serve screenshots load test test-slow check lint types imports golden lock bench clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -22,6 +23,20 @@ $(READY): requirements.lock
 
 demo: .venv/.linked ## Crash-test a small DenseNet121 on drawn X-rays; leaves runs/demo/report.html
 	$(BIN)/radproof assess examples/plans/demo.yaml --out runs/demo
+
+runs/serve/guard.safetensors: | .venv/.linked
+	$(BIN)/radproof assess examples/plans/serve.yaml --out runs/serve
+	$(BIN)/radproof guard --model runs/serve/model --data "$$(echo runs/serve/data/*/)" --out $@.part --json > runs/serve/guard.json
+	@mv $@.part $@
+
+serve: runs/serve/guard.safetensors ## Open the laboratory in a browser, with a finished run in it; PORT=8000
+	$(BIN)/radproof serve --home runs/home --port $(PORT) --example runs/serve
+
+screenshots: runs/serve/guard.safetensors ## Draw every page at both widths, light and dark, into runs/screenshots
+	$(BIN)/python -m bench.screenshots --example runs/serve --out runs/screenshots
+
+load: runs/serve/guard.safetensors ## 50 clients for two minutes against a server of its own; leaves runs/load.json
+	$(BIN)/python -m bench.load --example runs/serve --out runs/load.json
 
 test: .venv/.linked ## The default tests: offline, no GPU, under eight minutes on two cores
 	$(BIN)/python -m pytest

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the image and the compose file say is true of the command line and of the settings. Nothing is built here."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from sqlalchemy import make_url
+from typer.main import get_command
+
+from radproof.cli import app
+from radproof.store.settings import Settings, read_settings
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8"))
+OURS = ("server", "worker-1", "worker-2")
+
+
+def check_command(words: list[str]) -> None:
+    """A command line that radproof takes."""
+    assert words[0] == "radproof"
+    root = get_command(app)
+    assert isinstance(root, click.Group) or hasattr(root, "commands")
+    command = root.commands[words[1]]  # pyright: ignore
+    known = {name for one in command.params for name in one.opts}
+    assert {word.split("=")[0] for word in words[2:] if word.startswith("-")} <= known
+
+
+def test_the_image_starts_a_command_that_there_is() -> None:
+    found = re.findall(r"^CMD (\[.*\])$", DOCKERFILE, flags=re.M)
+    assert len(found) == 1
+    check_command(yaml.safe_load(found[0]))
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_services_start_commands_that_there_are(name: str) -> None:
+    check_command(COMPOSE["services"][name]["command"])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_settings_of_services_are_settings(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {key: str(value) for key, value in COMPOSE["services"][name]["environment"].items()}
+    assert {key.removeprefix("RADPROOF_").lower() for key in told if key.startswith("RADPROOF_")} <= set(
+        Settings.model_fields
+    )
+    for key, value in told.items():
+        monkeypatch.setenv(key, re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value))
+    for key, value in re.findall(r"(RADPROOF_\w+)=(\S+)", DOCKERFILE):
+        monkeypatch.setenv(key, value)
+    found = read_settings()
+    assert found.auth and found.host == "0.0.0.0" and found.allowed_hosts == ("server",)
+    assert make_url(found.database).host == "postgres" and make_url(found.database).password is None
+
+
+def test_the_image_runs_as_nobody_in_particular_and_asks_for_its_health() -> None:
+    assert re.search(r"^USER 10001:10001$", DOCKERFILE, flags=re.M)
+    assert "/healthz" in DOCKERFILE and "VOLUME /srv/radproof" in DOCKERFILE
+    last = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
+    assert "pip install" not in last  # nothing is fetched into the image that runs but the system's own packages
+
+
+def test_the_image_installs_extras_that_there_are() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    found = re.search(r'"\.\[([a-z,]+)\]"', DOCKERFILE)
+    assert (
+        found
+        and set(found[1].split(",")) <= set(extras)
+        and {"service", "client", "oidc", "pdf"} <= set(found[1].split(","))
+    )
+
+
+def test_what_the_image_copies_is_not_ignored() -> None:
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, flags=re.M):
+        for name in shlex.split(line)[:-1]:
+            assert name.removeprefix("./") in kept and (ROOT / name).exists()
+
+
+def test_no_secret_and_no_address_of_a_registry_stands_in_them() -> None:
+    for text in (DOCKERFILE, (ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8")):
+        assert not re.search(r"https?://(?!127\.0\.0\.1|radproof\.example)", text)
+    assert "POSTGRES_PASSWORD" not in COMPOSE["services"]["postgres"]["environment"]
+    assert COMPOSE["secrets"]["postgres_password"] == {"file": "./secrets/postgres_password"}
+
+
+@pytest.mark.parametrize("name", [*OURS, "postgres"])
+def test_services_can_do_little(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["read_only"] is True and service["cap_drop"] == ["ALL"] and service["mem_limit"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    if name in OURS:
+        assert service["user"] == "10001:10001"
+
+
+def test_only_the_server_is_reached_and_from_this_machine_alone() -> None:
+    ports = {name: service.get("ports", []) for name, service in COMPOSE["services"].items()}
+    assert ports.pop("server") == ["127.0.0.1:8000:8000"] and not any(ports.values())
+    assert COMPOSE["networks"]["inside"] == {"internal": True}
+
+
+def test_workers_have_names_of_their_own() -> None:
+    names = [COMPOSE["services"][name]["environment"]["RADPROOF_WORKER_NAME"] for name in OURS[1:]]
+    assert names == ["worker-1", "worker-2"]
