@@ -14,6 +14,7 @@ from radproof.assess import sheltered
 from radproof.assess.baselines import shortcuts
 from radproof.assess.compare import Comparison
 from radproof.assess.compare import compare as compare_runs
+from radproof.assess.describing import Described, describe_model, import_model
 from radproof.assess.finished import Finished, open_run, read_result
 from radproof.assess.flagging import Flag
 from radproof.assess.gate import check_known, judge, require_runs
@@ -26,6 +27,8 @@ from radproof.assess.leavings import RESULT
 from radproof.assess.networks import training_facts
 from radproof.assess.parts import settle_all
 from radproof.assess.plan import Plan, read_plan
+from radproof.assess.received import Received
+from radproof.assess.receiving import receive as receive_data
 from radproof.assess.result import Certified, GateVerdict, Result, Shortcut
 from radproof.assess.screening import Screened
 from radproof.assess.sections import DetectionPlan, ModelPlan, Part
@@ -277,6 +280,30 @@ def check_model(
     `how` are keys of a plan's data section. Strangers' files are opened in a guarded process.
     """
     return inspected(model, data_plan(data.resolve(), **how), cache, device, progress)
+
+
+def take_model(upload: Path, out: Path, *, progress: Progress = SILENT, **how: Any) -> Described:
+    """Keep a stranger's model file, or a zip of radproof's own folder, in `out`: opened once, in a guarded process.
+
+    `how`: card, architecture, device. Nothing is left of what cannot be opened.
+    """
+    return import_model(upload, out, progress=progress, **how)
+
+
+def describe(model: Path, *, progress: Progress = SILENT, **how: Any) -> Described:
+    """What a model is: its card, size, speed and access, opened in a guarded process.
+
+    `how`: architecture, device; data, cache and write, to try it on labelled images and leave the likely card.
+    """
+    return describe_model(model, progress=progress, **how)
+
+
+def take_data(archive: Path, out: Path, *, progress: Progress = SILENT, **how: Any) -> Received:
+    """Import a stranger's zip archive into `out`: PNG files and a manifest, nothing of the originals, and an audit.
+
+    `how`: labels, classes, multi_label, label_tag. What it says names no file. Nothing is left of what cannot be used.
+    """
+    return receive_data(archive, out, progress=progress, **how)
 
 
 def convert(

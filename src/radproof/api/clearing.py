@@ -43,11 +43,17 @@ def remove_data(service: Service, who: Caller, id: str) -> None:
 def remove_guard(service: Service, who: Caller, model: str, id: str) -> None:
     """Remove a guard of a model."""
     with service.database.writing() as session:
-        found = owned(session, GuardFile, id, who)
-        if found.model_id != model:
-            raise Problem(404, "no guard of that name for this model")
+        found = guard_of(session, who, model, id)
         _remove(session, service, who, found, ())
     _guard_gone(service, id)
+
+
+def guard_of(session: Session, who: Caller, model: str, id: str) -> GuardFile:
+    """A guard of a model. Raises Problem 404."""
+    found = owned(session, GuardFile, id, who)
+    if found.model_id != model:
+        raise Problem(404, "no guardfile of that name in your projects")
+    return found
 
 
 def _unused(session: Session, found: Model | DataSet) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from radproof.api.access import Caller, home_project, owned
+from radproof.api.clearing import guard_of as guard_of
 from radproof.api.clearing import remove_data as remove_data
 from radproof.api.clearing import remove_guard as remove_guard
 from radproof.api.clearing import remove_model as remove_model

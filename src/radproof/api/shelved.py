@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What everything on a shelf has: a name, a job that makes it, lines in the audit trail."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -26,6 +27,12 @@ def job_of(session: Session, subject: str) -> Job | None:
     """The latest job that made, or makes, something."""
     query = select(Job).where(Job.subject_id == subject).order_by(Job.created.desc(), Job.id).limit(1)
     return session.execute(query).scalar_one_or_none()
+
+
+def jobs_of(session: Session, subjects: Sequence[str]) -> dict[str, Job]:
+    """The same of many things, by what they are about."""
+    query = select(Job).where(Job.subject_id.in_(subjects)).order_by(Job.created, Job.id.desc())
+    return {job.subject_id: job for job in session.execute(query).scalars()}
 
 
 def tell(

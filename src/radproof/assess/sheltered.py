@@ -116,11 +116,12 @@ def call(
     read: Sequence[Path],
     write: Sequence[Path],
     what: str = "the model file",
+    blame: type[BadInput] = BadModel,
     progress: Progress = SILENT,
 ) -> Guarded:
     """A guarded call that may take as long as it needs, and as much memory as the environment says.
 
-    `what` an error of the process is about.
+    `what` an error of the process is about, and `blame` its kind.
     """
     try:
         done = guarded(
@@ -131,6 +132,7 @@ def call(
             limits=Limits(memory=_memory(), cpu=None, wall=None),
             progress=progress,
             what=what,
+            blame=blame,
         )
     except BadInput as error:
         if not any(words in str(error) for words in _SHORT):

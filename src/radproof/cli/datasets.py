@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands around data sets: data import, data audit, data phantoms."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,13 +12,17 @@ from radproof.cli.exporting import export_dicom
 from radproof.cli.getting import get
 from radproof.errors import GateFailed
 
+if TYPE_CHECKING:
+    from radproof.assess.received import Received
+
 app = typer.Typer(help="Import, audit and draw data sets.", no_args_is_help=True, rich_markup_mode=None)
 app.command("get")(get)
 app.command("export-dicom")(export_dicom)
 
 Classes = Annotated[str | None, typer.Option(help="Findings to tell apart, with commas.")]
 Source = Annotated[
-    Path, typer.Argument(help="NIH release, folder per class, manifest, DICOM, NIfTI, MedMNIST .npz, or .tar shards.")
+    Path,
+    typer.Argument(help="NIH release, folder per class, manifest, DICOM, NIfTI, MedMNIST .npz, .tar shards, or a zip."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Data as JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
@@ -47,32 +52,60 @@ def import_(
     balance: Annotated[str | None, typer.Option(help="class or class,view: equal numbers in each fold.")] = None,
     size: Annotated[int | None, typer.Option(help="Resize the longer side.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read a data set, split it by patient and write its manifest."""
-    from radproof import app as use
+    """Read a data set, split it by patient and write its manifest.
 
+    A zip archive is taken for a stranger's: it is unpacked and read in a guarded process, and only PNG files are kept.
+    """
+    from radproof import app as use
+    from radproof.data.zipped import is_zip
+
+    how: dict[str, Any] = {"classes": tuple(classes.split(",")) if classes else None, "multi_label": multi_label}
+    if is_zip(source):
+        with Bars(quiet=quiet) as bars:
+            told = {**how, "label_tag": label_tag, "split": split, "size": size, "seed": seed}
+            took = use.take_data(source, out, labels=labels, progress=bars, **told)
+        _show_taken(took, as_json=as_json)
+        return
     with Bars(quiet=quiet) as bars:
         manifest = use.open_path(
             source,
             cache=out,
             progress=bars,
-            classes=tuple(classes.split(",")) if classes else None,
+            **how,
             patients=str(patients) if patients else None,
             labels=str(labels) if labels else None,
             label_tag=label_tag,
             voi=tuple(voi.split(",")) if "," in voi else voi,
             **_nifti(axis, slices),
-            multi_label=multi_label,
             split=split,
             balance=tuple(balance.split(",")) if balance else (),
             size=size,
             seed=seed,
         )
     manifest.write(out / "manifest.parquet")
-    for fold in ("train", "validation", "test"):
-        counts = ", ".join(f"{label} {n}" for label, n in manifest.fold(fold).counts().items())
-        print_lines([f"{fold:<11} {counts}"])
+    counts = {fold: manifest.fold(fold).counts() for fold in ("train", "validation", "test")}
+    if as_json:
+        print_json({"labels": manifest.labels, "images": len(manifest), "folds": counts})
+        return
+    _show_folds(counts)
+
+
+def _show_folds(counts: Mapping[str, Mapping[str, int]]) -> None:
+    for fold, found in counts.items():
+        print_lines([f"{fold:<11} {', '.join(f'{label} {n}' for label, n in found.items())}"])
+
+
+def _show_taken(took: "Received", *, as_json: bool) -> None:
+    if as_json:
+        print_json(took.model_dump(mode="json"))
+        return
+    _show_folds({name: fold.classes for name, fold in took.folds.items()})
+    left = [f"left out: {count} {reason}" for reason, count in took.left_out.items()]
+    left += [f"left out: file {one.index}: {one.reason}" for one in took.excluded]
+    print_lines([*left, *took.audit.lines])
 
 
 def _nifti(axis: str | None, slices: str | None) -> dict[str, str | int]:

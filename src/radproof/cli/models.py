@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands around model files: model check, model convert."""
+"""The commands around model files: model check, convert, import, describe."""
 
 import tempfile
 from pathlib import Path
@@ -11,9 +11,10 @@ from radproof.cli.console import Bars, print_json, print_lines, print_table
 from radproof.errors import BadInput, GateFailed
 
 if TYPE_CHECKING:
+    from radproof.assess.describing import Described
     from radproof.assess.inspecting import Inspection
 
-app = typer.Typer(help="Check and convert model files.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Check, convert, import and describe model files.", no_args_is_help=True, rich_markup_mode=None)
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Data as JSON on stdout.")]
@@ -122,6 +123,73 @@ def convert(
         raise BadInput(f"--shape is three whole numbers, such as 3,224,224; got {shape!r}")
     with Bars(quiet=quiet) as bars:
         print_lines([str(use.convert(file, out, shape=sides, code=code, progress=bars))])
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A model file, or a zip of radproof's own folder.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model.")],
+    card: Annotated[Path | None, typer.Option(help="The file's card.")] = None,
+    architecture: Annotated[
+        str | None, typer.Option(help="Network of a file of weights alone: a timm name, or torchvision:NAME.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto | cpu | cuda | mps.")] = "auto",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Keep a model file in a folder of its own, once it was opened in a guarded process; nothing of others is kept."""
+    from radproof import app as use
+
+    if not file.is_file():
+        raise BadInput(f"there is no file {file}")
+    with Bars(quiet=quiet) as bars:
+        found = use.take_model(file, out, card=card, architecture=architecture, device=device, progress=bars)
+    _show_described(found, as_json=as_json)
+
+
+@app.command("describe")
+def describe(
+    model: Annotated[Path, typer.Argument(help="A model's folder or file.")],
+    architecture: Annotated[
+        str | None, typer.Option(help="Network of a file of weights alone: a timm name, or torchvision:NAME.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Labelled images to try it on.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Leave the likely card beside a file without one.")] = False,
+    device: Annotated[str, typer.Option(help="auto | cpu | cuda | mps.")] = "auto",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what a model is: card, parameters, input, white-box or black-box, seconds per image; opened in a guard."""
+    from radproof import app as use
+
+    with Bars(quiet=quiet) as bars, tempfile.TemporaryDirectory() as cache:
+        found = use.describe(
+            model,
+            architecture=architecture,
+            data=data,
+            write=write,
+            cache=Path(cache),
+            device=device,
+            progress=bars,
+        )
+    _show_described(found, as_json=as_json)
+
+
+def _show_described(found: "Described", *, as_json: bool) -> None:
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    channels, height, width = found.input
+    slow = "" if found.seconds.gradient is None else f", {found.seconds.gradient:.3g} with gradient"
+    print_lines(
+        [
+            f"{found.architecture} ({found.format}), {found.parameters:,} parameters, {found.classes} classes",
+            f"Takes: {channels} × {height} × {width}; {found.access}",
+            f"Seconds per image: {found.seconds.forward:.3g}{slow}",
+            f"Card: {found.line or 'none; labelled images can tell: --data IMAGES --write'}",
+            f"Guard: {', '.join(found.guard) or 'not needed'}",
+        ]
+    )
 
 
 def _text(path: Path | None) -> str | None:

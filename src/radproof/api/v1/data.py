@@ -1,6 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets: upload, list, read, remove."""
+"""Data sets: upload, list, read, rename, remove."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from sqlalchemy.orm import Session
+
+from radproof.api import shelf
+from radproof.api.access import Developer, Viewer, owned, visible
+from radproof.api.etags import conditional, unchanged
+from radproof.api.forms import form_body
+from radproof.api.idempotency import Single
+from radproof.api.paging import Cursor, Limit, Page, paged
+from radproof.api.problems import responses
+from radproof.api.schemas import DataOut, Renamed, data_out
+from radproof.api.service import Here
+from radproof.api.shelved import job_of, jobs_of
+from radproof.api.uploads import DATA, DataForm
+from radproof.store.tables import DataSet
 
 router = APIRouter(tags=["data"])
+Name = Annotated[str, Path(max_length=40, description="The data set's name, dat_….")]
+ProjectName = Annotated[str | None, Query(max_length=40, description="One of yours; none: all of them.")]
+
+
+@router.get("/data", responses=responses(401, 404, 422))
+def list_data(
+    here: Here, who: Viewer, limit: Limit = 50, cursor: Cursor = None, project: ProjectName = None
+) -> Page[DataOut]:
+    """Data sets of your projects, newest first."""
+    with here.database.reading() as session:
+        found, following = paged(session, visible(DataSet, who, project), DataSet, cursor, limit)
+        jobs = jobs_of(session, [one.id for one in found])
+        return Page[DataOut](items=[data_out(one, jobs.get(one.id)) for one in found], next=following)
+
+
+@router.post(
+    "/data",
+    status_code=201,
+    response_model=DataOut,
+    responses=responses(400, 401, 403, 404, 409, 413, 415, 422, 507),
+    openapi_extra=form_body(DATA, {"file": "A .zip of images.", "labels": "A CSV that says what each image shows."}),
+)
+def upload_data(form: DataForm, here: Here, who: Developer, one: Single) -> Response:
+    """Upload images in a zip: a folder per class, a table of labels, DICOM, NIfTI, or a manifest with its images.
+
+    A worker keeps the pixels as PNG files, with pseudonyms for patients; the archive and the originals are removed.
+    """
+
+    def work(session: Session) -> DataOut:
+        made = shelf.make_data(
+            session,
+            here,
+            who,
+            form.file,
+            name=form.fields.get("name", ""),
+            told=form.told,
+            labels=form.files.get("labels"),
+            project=form.project,
+        )
+        return data_out(made, job_of(session, made.id))
+
+    answer = one.made(form.asked, work)
+    here.jobs.dispatch()
+    return answer
+
+
+@router.get("/data/{id}", response_model=DataOut, responses=responses(401, 404))
+def read_data(request: Request, id: Name, here: Here, who: Viewer) -> Response:
+    """One data set: its state, what it holds, what was left out and why, and its audit."""
+    with here.database.reading() as session:
+        return conditional(request, data_out(owned(session, DataSet, id, who), job_of(session, id)))
+
+
+@router.patch("/data/{id}", response_model=DataOut, responses=responses(401, 403, 404, 412, 422))
+def rename_data(request: Request, id: Name, body: Renamed, here: Here, who: Developer) -> Response:
+    """Another name for people."""
+    with here.database.writing() as session:
+        unchanged(request, data_out(owned(session, DataSet, id, who), job_of(session, id)))
+        found = shelf.rename(session, here, who, DataSet, id, body.name)
+        return conditional(request, data_out(found, job_of(session, id)))
+
+
+@router.delete("/data/{id}", status_code=204, responses=responses(401, 403, 404, 409))
+def remove_data(id: Name, here: Here, who: Developer) -> None:
+    """Remove a data set; 409 while runs are about it."""
+    shelf.remove_data(here, who, id)
