@@ -13,7 +13,7 @@ RESOURCES = (
     "account", "models", "data", "plans", "runs", "images", "screening", "readers", "parts", "admin", "status",
 )  # fmt: skip
 PAGES = (
-    "signing", "account", "overview", "models", "data", "assessing", "runs", "result", "viewer", "screening",
+    "signing", "account", "overview", "models", "data", "assessing", "runs", "result", "viewer", "compare", "screening",
     "readers", "admin", "static",
 )  # fmt: skip
 
