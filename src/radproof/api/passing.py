@@ -25,7 +25,7 @@ class PassingTaker(Taker):
     def _incoming(self, most: int | None) -> Incoming:
         settings = self._service.settings
         limit = settings.image_megabytes * MEGABYTE if most is None else most
-        return self._stack.enter_context(_passing(settings.folder("uploads"), limit))
+        return self._stack.enter_context(_passing(self._service.screeners.inbox(), limit))
 
     def _home(self) -> str:
         """Of the model's project; nothing of the image is kept there."""
@@ -34,7 +34,6 @@ class PassingTaker(Taker):
 
 @contextmanager
 def _passing(folder: Path, most: int) -> Generator[Incoming]:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     one = Passing(folder, most=most, room=most, used=0, arrived=lambda size: 0)
     try:
         yield one

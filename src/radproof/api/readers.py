@@ -55,7 +55,7 @@ class Standing:
     @property
     def finished(self) -> bool:
         """Whether the truth may be told."""
-        return self.answered >= self.trials
+        return 0 < self.trials <= self.answered
 
     @property
     def next(self) -> int:
@@ -205,7 +205,7 @@ def outcome(session: Session, test: ReaderTest, who: Caller) -> Outcome:
     by_reader: dict[str, list[ReaderAnswer]] = {}
     for one in session.execute(asked).scalars():
         by_reader.setdefault(one.user_id, []).append(one)
-    done = {user: found for user, found in by_reader.items() if len(found) >= len(test.trials)}
+    done = {user: found for user, found in by_reader.items() if 0 < len(test.trials) <= len(found)}
     users = sorted(done, key=lambda user: max(one.at for one in done[user]))
     every = [one for user in users for one in done[user]]
     return Outcome(

@@ -64,6 +64,10 @@ class Screeners:
             with self._lock:
                 kept.waiting -= 1
 
+    def inbox(self) -> Path:
+        """A private folder where images arrive; what a killed server left there, the next one removes."""
+        return self._spool.inbox()
+
     def close_model(self, model_id: str) -> None:
         """End one model's process, if there is one: it was removed or changed."""
         with self._lock:

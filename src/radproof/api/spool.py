@@ -8,6 +8,7 @@ import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 
 from radproof.core.guard_watch import remove
 
@@ -21,13 +22,13 @@ class Spool:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._locks: list[int] = []
-        self._swept = False
+        self._inbox: Path | None = None
+        self._lock = Lock()
+        self._sweep()
 
     def room(self) -> Path:
         """A new folder, for this user alone."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not self._swept:
-            self._sweep()
         folder = self.root / secrets.token_hex(8)
         folder.mkdir(mode=0o700)
         lock = os.open(folder / _HELD, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -35,14 +36,21 @@ class Spool:
         self._locks.append(lock)
         return folder
 
+    def inbox(self) -> Path:
+        """Where images arrive: no process of a model may look there."""
+        with self._lock:
+            self._inbox = self._inbox or self.room()
+            return self._inbox
+
     def close(self) -> None:
         """Let go of the locks."""
+        if self._inbox:
+            shutil.rmtree(self._inbox, ignore_errors=True)
         while self._locks:
             os.close(self._locks.pop())
 
     def _sweep(self) -> None:
-        self._swept = True
-        for folder in self.root.iterdir():
+        for folder in self.root.iterdir() if self.root.is_dir() else ():
             with suppress(OSError):
                 if _deserted(folder):
                     remove(str(folder))

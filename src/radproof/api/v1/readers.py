@@ -120,8 +120,8 @@ def seen(session: Session, test: ReaderTest, who: Caller) -> ReaderTestOut:
         answered=own.answered,
         finished=own.finished,
         run=test.run_id if open_ else None,
-        attack=str(test.choice["attack"]) if open_ else None,
-        budget=str(test.choice["budget"]) if open_ else None,
+        attack=str(test.choice.get("attack", "")) if open_ else None,
+        budget=str(test.choice.get("budget", "")) if open_ else None,
     )
 
 
