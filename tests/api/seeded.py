@@ -2,6 +2,7 @@
 """One of everything in project "ours", with the folder of a run that was really made."""
 
 import os
+import secrets
 import shutil
 import time
 from dataclasses import dataclass
@@ -119,8 +120,9 @@ def seed(house: House, folder: Path | None, person: Person | None = None) -> See
         session.add(ReaderTest(id=seeds.reader, name="A test", run_id=seeds.run, seed=1, **who))
         session.add(Job(id=seeds.job, kind="assess", subject_id=seeds.run, state="done", **who))
         later = now() + timedelta(days=1)
-        session.add(ApiKey(id=seeds.key, hash="3" * 64, user_id=person.id, name="A key"))
-        session.add(Invitation(id=seeds.invitation, hash="4" * 64, project_id=person.project, expires=later))
+        session.add(ApiKey(id=seeds.key, hash=secrets.token_hex(32), user_id=person.id, name="A key"))
+        link = {"hash": secrets.token_hex(32), "project_id": person.project, "expires": later}
+        session.add(Invitation(id=seeds.invitation, **link))
     return seeds
 
 
