@@ -38,7 +38,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     names = cast("dict[str, Any]", made.globals)
-    names.update(static=static_url, version=__version__)
+    names.update(static=static_url, version=__version__, duration=duration)
     made.filters.update(figure=figure, capitalised=capitalised)
     return made
 
@@ -50,6 +50,14 @@ def figure(value: float, unit: str = "share") -> str:
     if unit == "budget":
         return f"{value * 255:.3g}/255"
     return f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """As people say it: "40 s", "3 min", "2 h 5 min"."""
+    if seconds < 90:
+        return f"{round(seconds)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def capitalised(text: str) -> str:

@@ -1,6 +1,164 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models."""
+"""Models: list, upload, a page for each, guards, names, removal."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
+from sqlalchemy import select
+
+from radproof.api import shelf
+from radproof.api.access import Developer, Viewer, owned
+from radproof.api.catalogue import parts
+from radproof.api.paging import paged
+from radproof.api.problems import Problem
+from radproof.api.render import page
+from radproof.api.service import Here
+from radproof.api.shelves import here as of_project
+from radproof.api.shelves import jobs_of, names, person, rows, runs_of
+from radproof.api.standing import Standing, standing, trend
+from radproof.api.uploads import ModelForm
+from radproof.store.settings import MEGABYTE
+from radproof.store.tables import DataSet, GuardFile, Model, Run
 
 router = APIRouter()
+Text = Annotated[str, Form(max_length=400)]
+Cursor = str | None
+
+
+@router.get("/models")
+def models(request: Request, here: Here, who: Viewer, cursor: Cursor = None) -> Response:
+    """All of the project, newest first."""
+    with here.database.reading() as session:
+        found, following = paged(session, of_project(Model, who), Model, cursor, 25)
+        runs = runs_of(session, found)
+    shown = [(one, len(runs[one.id]), runs[one.id][0] if runs[one.id] else None) for one in found]
+    return page(request, "models/list", title="Models", shown=shown, cursor=cursor, following=following)
+
+
+@router.get("/models/new")
+def new_model(request: Request, here: Here, who: Developer) -> Response:
+    """The form that uploads one."""
+    most = here.settings.upload_megabytes
+    return page(request, "models/new", title="Upload a model", most=most, most_bytes=most * MEGABYTE)
+
+
+@router.post("/models/new")
+def upload(here: Here, who: Developer, form: ModelForm) -> Response:
+    """Keep it, and begin to check it."""
+    made = shelf.add_model(
+        here,
+        who,
+        form.file,
+        name=form.fields.get("name", ""),
+        told={"architecture": form.fields.get("architecture", "")},
+        card=form.files.get("card"),
+        project=form.project,
+    )
+    return RedirectResponse(f"/models/{made.id}?said=uploaded", 303)
+
+
+@router.get("/models/{id}")
+def model(request: Request, here: Here, who: Viewer, id: str) -> Response:
+    """Its card, what the checks found, its runs and its guards."""
+    with here.database.reading() as session:
+        found = owned(session, Model, id, who)
+        runs = rows(session, select(Run).where(Run.model_id == id).order_by(Run.created.desc()).limit(50))
+        guards = rows(session, select(GuardFile).where(GuardFile.model_id == id).order_by(GuardFile.created.desc()))
+        job = jobs_of(session, [id]).get(id)
+        asked = select(DataSet).where(DataSet.project_id == found.project_id, DataSet.state == "ready")
+        data = rows(session, asked.order_by(DataSet.created.desc()).limit(100))
+        used = names(session, DataSet, {one.data_id for one in (*runs, *guards) if one.data_id})
+        by = person(session, found.created_by)
+    done = [standing(run) for run in runs if run.state == "done"]
+    busy = found.state in ("importing", "checking") or any(one.state == "teaching" for one in guards)
+    return page(
+        request,
+        "models/one",
+        title="Model",
+        model=found,
+        by=by,
+        job=job,
+        busy=busy,
+        runs=runs,
+        done={one.run.id: one for one in done},
+        last=done[0] if done else None,
+        trend=trend(done),
+        guards=guards,
+        data=data,
+        data_names=used,
+        pairs=_pairs,
+        picked=_picked,
+        detectors_named={one.name: one.title for one in parts()["detector"].values()},
+        detectors=[(one.name, one.title) for one in parts()["detector"].values()],
+    )
+
+
+@router.post("/models/{id}/rename")
+def rename(here: Here, who: Developer, id: str, name: Text = "") -> Response:
+    """Another name."""
+    with here.database.writing() as session:
+        shelf.rename(session, here, who, Model, id, name)
+    return _back(id, "renamed")
+
+
+@router.post("/models/{id}/remove")
+def remove(here: Here, who: Developer, id: str) -> Response:
+    """With its guards and its upload."""
+    shelf.remove_model(here, who, id)
+    return RedirectResponse("/models?said=removed", 303)
+
+
+@router.post("/models/{id}/check")
+def check(here: Here, who: Developer, id: str, data: Text = "") -> Response:
+    """Try it on labelled images."""
+    shelf.check_model(here, who, id, data=data)
+    return _back(id, "uploaded")
+
+
+@router.post("/models/{id}/guards")
+def teach(
+    here: Here,
+    who: Developer,
+    id: str,
+    data: Text = "",
+    detector: Text = "drift",
+    rate: Text = "5",
+    other_data: Text = "",
+) -> Response:
+    """Teach a guard; `rate` is in per cent."""
+    if detector not in parts()["detector"]:
+        raise Problem(422, "detector: choose one of the list")
+    share = _share(rate)
+    shelf.add_guard(here, who, id, data=data, detector=detector, rate=share, other_data=other_data == "yes")
+    return _back(id, "teaching")
+
+
+@router.post("/models/{id}/guards/{guard}/remove")
+def forget(here: Here, who: Developer, id: str, guard: str) -> Response:
+    """Remove a guard."""
+    shelf.remove_guard(here, who, id, guard)
+    return _back(id, "removed")
+
+
+def _pairs(found: list[DataSet]) -> list[tuple[str, str]]:
+    return [(one.id, one.name) for one in found]
+
+
+def _picked(done: dict[str, Standing], at: int) -> str:
+    """The run that a comparison begins with: the newest is compared with the one before it."""
+    return list(done)[min(at, len(done) - 1)]
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text) / 100
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 0.5:
+        raise Problem(422, "rate: expected the false alarms that are allowed in per cent, above 0 and under 50")
+    return share
+
+
+def _back(id: str, said: str) -> Response:
+    return RedirectResponse(f"/models/{id}?said={said}", 303)

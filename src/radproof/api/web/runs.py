@@ -1,6 +1,124 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs, and one that is at work."""
+"""Runs: the list, and the page of each: how far it is while it is unfinished, its result when it is done."""
 
-from fastapi import APIRouter
+from typing import Annotated
+from urllib.parse import urlencode
+
+import yaml
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
+from sqlalchemy import select
+
+from radproof.api import running
+from radproof.api.access import Developer, Viewer, owned
+from radproof.api.paging import paged
+from radproof.api.problems import Problem
+from radproof.api.render import page
+from radproof.api.running import Verb
+from radproof.api.service import Here, Service
+from radproof.api.shelves import here as of_project
+from radproof.api.shelves import jobs_of, names, person, rows
+from radproof.api.standing import standing
+from radproof.api.web.result import result_page
+from radproof.jobs.states import FINAL, MOVES
+from radproof.store.tables import UNFINISHED, DataSet, Event, Model, Run, SavedPlan
 
 router = APIRouter()
+STATES = ("unfinished", "queued", "running", "paused", "done", "failed", "cancelled")
+SAID: dict[Verb, str] = {"cancel": "cancelled", "pause": "paused", "resume": "resumed", "retry": "retried"}
+
+
+@router.get("/runs")
+def runs(
+    request: Request, here: Here, who: Viewer, state: str = "", model: str = "", cursor: str | None = None
+) -> Response:
+    """Of the project, newest first, filtered."""
+    asked = of_project(Run, who)
+    if state in STATES:
+        asked = asked.where(Run.state.in_(UNFINISHED if state == "unfinished" else (state,)))
+    if model:
+        asked = asked.where(Run.model_id == model)
+    with here.database.reading() as session:
+        found, following = paged(session, asked, Run, cursor, 25)
+        models = rows(session, of_project(Model, who).order_by(Model.name).limit(200))
+        data = names(session, DataSet, {one.data_id for one in found if one.data_id})
+        used = names(session, Model, {one.model_id for one in found})
+        jobs = jobs_of(session, [one.id for one in found if one.state in UNFINISHED])
+    filters = {key: value for key, value in (("state", state), ("model", model)) if value}
+    own = urlencode({**filters, **({"cursor": cursor} if cursor else {})})
+    return page(
+        request,
+        "runs/list",
+        title="Runs",
+        shown=[(run, jobs.get(run.id), standing(run) if run.state == "done" else None) for run in found],
+        used=used,
+        data=data,
+        models=[("", "every model"), *((one.id, one.name) for one in models)],
+        states=[("", "every state"), *((one, one) for one in STATES)],
+        state=state,
+        model=model,
+        cursor=cursor,
+        own=f"/runs?{own}" if own else "/runs",
+        first=f"/runs?{urlencode(filters)}" if filters else "/runs",
+        following=f"/runs?{urlencode({**filters, 'cursor': following})}" if following else "",
+        live=bool(jobs),
+    )
+
+
+@router.get("/runs/{id}")
+def run(request: Request, here: Here, who: Viewer, id: str) -> Response:
+    """The result of one that is done, or how far it is."""
+    with here.database.reading() as session:
+        found = owned(session, Run, id, who)
+    if found.state == "done":
+        return result_page(request, here, who, found)
+    return _live(request, here, found)
+
+
+def _live(request: Request, service: Service, run: Run) -> Response:
+    with service.database.reading() as session:
+        job = running.job_of(session, run.id)
+        used = names(session, Model, {run.model_id})
+        data = names(session, DataSet, {run.data_id} if run.data_id else set())
+        plan = session.get(SavedPlan, run.plan_id)
+        log = session.execute(select(Event).where(Event.object == run.id).order_by(Event.number.desc()).limit(20))
+        events = [(one, person(session, one.actor)) for one in log.scalars()]
+        by = person(session, run.created_by)
+    return page(
+        request,
+        "runs/live",
+        title="Run",
+        run=run,
+        job=job,
+        progress=job.progress if job else {},
+        verbs=[verb for verb in running.VERBS if run.state in MOVES[verb]],
+        over=run.state in FINAL,
+        model_name=used.get(run.model_id, ""),
+        data_name=data.get(run.data_id or "", ""),
+        plan=yaml.safe_dump(plan.document, sort_keys=False, allow_unicode=True, width=88) if plan else "",
+        events=events,
+        by=by,
+    )
+
+
+@router.post("/runs/{id}/priority")
+def priority(here: Here, who: Developer, id: str, priority: Annotated[str, Form(max_length=10)] = "") -> Response:
+    """Smaller ones go first."""
+    if not priority.isdecimal() or not 1 <= int(priority) <= 1000:
+        raise Problem(422, "priority: expected a whole number from 1 (first) to 1000 (last)")
+    running.put_first(here, who, id, int(priority))
+    return RedirectResponse(f"/runs/{id}?said=prioritised", 303)
+
+
+@router.post("/runs/{id}/remove")
+def remove(here: Here, who: Developer, id: str) -> Response:
+    """With its folder."""
+    running.remove_run(here, who, id)
+    return RedirectResponse("/runs?said=removed", 303)
+
+
+@router.post("/runs/{id}/{verb}")
+def act(here: Here, who: Developer, id: str, verb: Verb) -> Response:
+    """Cancel, pause, resume or retry."""
+    running.act(here, who, id, verb)
+    return RedirectResponse(f"/runs/{id}?said={SAID[verb]}", 303)

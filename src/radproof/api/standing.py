@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a model stands: its finished runs' summaries as figures, a score vector, and a line through time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from radproof.assess.grades import BARS
+from radproof.store.tables import Run
+
+BARE = "none"
+WIDTH, HEIGHT, EDGE = 120, 36, 4
+MOST = 12  # runs that a line goes through
+_GOALS = {"misclassify": "any wrong answer", "missed-finding": "missed findings", "false-alarm": "false alarms"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One component of the score."""
+
+    name: str
+    title: str
+    unit: str
+    grade: str  # "" where it has none
+    bound: float | None  # the pessimistic end of the interval
+    estimate: Mapping[str, Any] | None
+    at: str
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A figure through runs, oldest first: drawn, and in words."""
+
+    points: tuple[tuple[float, float, float, float], ...]  # x, y, top and bottom of the interval
+    path: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a finished run says of its model."""
+
+    run: Run
+    phantom: bool
+    accuracy: Mapping[str, Any] | None
+    worst: Mapping[str, Any] | None  # the lowest robust accuracy of the bare model
+    worst_at: str  # "4/255, any wrong answer"
+    grade: str
+    reason: str
+    lines: tuple[Line, ...]
+    serious: int
+    notes: int
+
+
+def standing(run: Run) -> Standing:
+    """Of one finished run; what an older summary does not hold is left out."""
+    told = run.summary
+    worst = _worst(told)
+    score: dict[str, Any] = next((s for s in _list(told, "score") if s.get("contender") == BARE), {})
+    doubts: dict[str, Any] = told.get("doubts") or {}
+    return Standing(
+        run=run,
+        phantom=bool(told.get("phantom", run.data_id is None)),
+        accuracy=told.get("accuracy"),
+        worst=worst.get("accuracy"),
+        worst_at=f"{worst['budget']}, {_GOALS.get(worst['goal'], worst['goal'])}" if worst else "",
+        grade=str(score.get("grade") or ""),
+        reason=str(score.get("reason") or ""),
+        lines=tuple(_lines(score)),
+        serious=int(doubts.get("serious", 0)),
+        notes=int(doubts.get("note", 0)),
+    )
+
+
+def trend(found: Sequence[Standing]) -> Trend | None:
+    """The worst robust accuracy through runs, given newest first; None for fewer than two."""
+    known = [one.worst for one in reversed(found) if one.worst and one.worst.get("value") is not None][-MOST:]
+    if len(known) < 2:
+        return None
+    wide, high = (WIDTH - 2 * EDGE) / (len(known) - 1), HEIGHT - 2 * EDGE
+
+    def y(share: float) -> float:
+        return round(EDGE + high * (1 - min(max(share, 0.0), 1.0)), 1)
+
+    points = tuple(
+        (round(EDGE + at * wide, 1), y(one["value"]), y(_end(one, "high")), y(_end(one, "low")))
+        for at, one in enumerate(known)
+    )
+    path = "M" + "L".join(f"{point[0]} {point[1]}" for point in points)
+    said = [f"{one['value']:.2f} ({_end(one, 'low'):.2f} to {_end(one, 'high'):.2f})" for one in known]
+    return Trend(points, path, "; ".join(said))
+
+
+def _lines(score: Mapping[str, Any]) -> list[Line]:
+    told = {str(one.get("name")): one for one in _list(score, "components")}
+    return [
+        Line(
+            bar.name,
+            bar.title,
+            bar.unit,
+            str(one.get("grade") or ""),
+            one.get("bound"),
+            one.get("estimate"),
+            str(one.get("at") or ""),
+        )
+        for bar in BARS
+        if (one := told.get(bar.name)) is not None
+    ]
+
+
+def _worst(told: Mapping[str, Any]) -> dict[str, Any]:
+    bare = [one for one in _list(told, "robust") if one.get("defense") == BARE]
+    bare = [one for one in bare if (one.get("accuracy") or {}).get("value") is not None]
+    return min(bare, key=lambda one: (one["accuracy"]["value"], one["eps"]), default={})
+
+
+def _end(one: Mapping[str, Any], name: str) -> float:
+    found = one.get(name)
+    return float(found if found is not None else one["value"])
+
+
+def _list(told: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    found = told.get(name)
+    return cast("list[dict[str, Any]]", found) if isinstance(found, list) else []
