@@ -49,7 +49,7 @@ def host_of(told: str) -> str | None:
 
 def allowed(host: str, settings: Settings) -> bool:
     """Whether the server goes by this name. Others are refused: a page elsewhere could make its own name lead here."""
-    if host == "localhost" or _loopback(host.strip("[]")):
+    if loopback(host.strip("[]")):
         return True
     known = [urlsplit(settings.public_url).hostname or "", *settings.allowed_hosts]
     if settings.host not in ("0.0.0.0", "::", ""):
@@ -57,8 +57,9 @@ def allowed(host: str, settings: Settings) -> bool:
     return host.strip("[]") in {one.lower().strip("[]") for one in known if one}
 
 
-def _loopback(host: str) -> bool:
+def loopback(host: str) -> bool:
+    """Whether a name or an address is this machine's own."""
     try:
-        return ip_address(host).is_loopback
+        return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False

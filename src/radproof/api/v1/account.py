@@ -1,6 +1,101 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who I am, my projects and my API keys."""
 
-from fastapi import APIRouter
+from typing import Annotated
 
-router = APIRouter(tags=["account"])
+from fastapi import APIRouter, Path, Response
+from pydantic import BaseModel, Field
+
+from radproof.api import accounts
+from radproof.api.access import Viewer
+from radproof.api.accounts import Account, KeyFacts, NewKey, SessionFacts
+from radproof.api.csrf import set_cookie
+from radproof.api.lookups import COOKIE, PROJECT
+from radproof.api.paging import Page
+from radproof.api.problems import responses
+from radproof.api.service import Here
+from radproof.store.passwords import LONGEST
+
+router = APIRouter(prefix="/account", tags=["account"])
+KeyName = Annotated[str, Path(max_length=40)]
+SessionName = Annotated[str, Path(max_length=40)]
+
+
+class Choice(BaseModel):
+    """Which project is the current one."""
+
+    project: str = Field(max_length=40)
+
+
+class NewPassword(BaseModel):
+    """The present password, and the one that replaces it."""
+
+    current: str = Field(max_length=LONGEST)
+    new: str = Field(max_length=LONGEST)
+
+
+class KeyWanted(BaseModel):
+    """What a new key is called, and how long it lives."""
+
+    name: str = Field(max_length=80)
+    days: int | None = Field(90, ge=1, le=accounts.LONGEST_DAYS, description="null: until it is revoked")
+
+
+@router.get("", responses=responses(401))
+def read_account(here: Here, who: Viewer) -> Account:
+    """Who I am, and my projects."""
+    return accounts.account(here, who)
+
+
+@router.patch("", responses=responses(401, 404))
+def change_account(here: Here, who: Viewer, told: Choice, response: Response) -> Account:
+    """Choose the current project of this browser."""
+    accounts.choose_project(here, who, told.project)
+    if who.session is None and who.csrf:
+        set_cookie(response, PROJECT, told.project, here.settings)
+    found = accounts.account(here, who)
+    return found.model_copy(update={"project": told.project}) if who.csrf else found
+
+
+@router.post("/password", status_code=204, responses=responses(401, 403, 409, 429))
+def change_password(here: Here, who: Viewer, told: NewPassword) -> Response:
+    """Change my password. Every browser is signed out; this one gets a new session."""
+    response = Response(status_code=204)
+    set_cookie(response, COOKIE, accounts.change_password(here, who, told.current, told.new), here.settings)
+    return response
+
+
+@router.get("/keys", responses=responses(401))
+def list_keys(here: Here, who: Viewer) -> Page[KeyFacts]:
+    """My API keys, newest first; at most 50, so that one page holds all."""
+    return Page(items=accounts.keys(here, who))
+
+
+@router.post("/keys", status_code=201, responses=responses(401, 403))
+def make_key(here: Here, who: Viewer, told: KeyWanted) -> NewKey:
+    """Make an API key. It can do what I can do, and is shown this once."""
+    return accounts.new_key(here, who, told.name, told.days)
+
+
+@router.delete("/keys/{key}", status_code=204, responses=responses(401, 404))
+def revoke_key(here: Here, who: Viewer, key: KeyName) -> None:
+    """Revoke an API key; from now on it opens nothing."""
+    accounts.drop_key(here, who, key)
+
+
+@router.get("/sessions", responses=responses(401))
+def list_sessions(here: Here, who: Viewer) -> Page[SessionFacts]:
+    """The browsers where I am signed in, newest first."""
+    return Page(items=accounts.sessions(here, who))
+
+
+@router.delete("/sessions", status_code=204, responses=responses(401))
+def end_sessions(here: Here, who: Viewer) -> None:
+    """Sign every other browser out."""
+    accounts.drop_sessions(here, who)
+
+
+@router.delete("/sessions/{session}", status_code=204, responses=responses(401, 404))
+def end_session(here: Here, who: Viewer, session: SessionName) -> None:
+    """Sign one browser out."""
+    accounts.drop_session(here, who, session)

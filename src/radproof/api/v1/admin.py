@@ -1,6 +1,124 @@
 # SPDX-License-Identifier: Apache-2.0
 """People, projects, settings and the audit trail."""
 
-from fastapi import APIRouter
+from typing import Annotated, Any
 
-router = APIRouter(tags=["admin"])
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, Field
+
+from radproof.api import administration, people
+from radproof.api.access import Admin
+from radproof.api.administration import EventFacts, TrailCheck
+from radproof.api.paging import Cursor, Limit, Page
+from radproof.api.people import NewLink, Person, ProjectFacts
+from radproof.api.problems import responses
+from radproof.api.service import Here
+from radproof.store.tables import Role
+
+router = APIRouter(prefix="/admin", tags=["admin"])
+Name = Annotated[str, Path(max_length=40)]
+
+
+class Invited(BaseModel):
+    """Who is invited: their role, and where they will belong."""
+
+    role: Role = "viewer"
+    project: str | None = Field(None, max_length=40)
+
+
+class PersonChange(BaseModel):
+    """What changes about a person."""
+
+    role: Role | None = None
+    disabled: bool | None = None
+
+
+class ProjectName(BaseModel):
+    """What a project is called."""
+
+    name: str = Field(max_length=80)
+
+
+@router.get("/people", responses=responses(401, 403, 422))
+def list_people(here: Here, who: Admin, limit: Limit = 50, cursor: Cursor = None) -> Page[Person]:
+    """Everybody, by name."""
+    items, after = people.people(here, cursor, limit)
+    return Page(items=items, next=after)
+
+
+@router.post("/people/invitations", status_code=201, responses=responses(401, 403, 404))
+def invite(here: Here, who: Admin, told: Invited) -> NewLink:
+    """Make a link by which somebody new signs up, once, within 48 hours. It is shown this once."""
+    return people.invite_person(here, who, told.role, told.project)
+
+
+@router.get("/people/{person}", responses=responses(401, 403, 404))
+def read_person(here: Here, who: Admin, person: Name) -> Person:
+    """One person."""
+    return people.person(here, person)
+
+
+@router.patch("/people/{person}", responses=responses(401, 403, 404, 409))
+def change_person(here: Here, who: Admin, person: Name, told: PersonChange) -> Person:
+    """Another role, or disabled. Their browsers are signed out; the last administrator stays one."""
+    if told.role is not None:
+        people.set_role(here, who, person, told.role)
+    if told.disabled is not None:
+        people.set_disabled(here, who, person, told.disabled)
+    return people.person(here, person)
+
+
+@router.post("/people/{person}/reset", status_code=201, responses=responses(401, 403, 404, 409))
+def reset(here: Here, who: Admin, person: Name) -> NewLink:
+    """Make a link by which a person sets a new password, once, within 48 hours. It is shown this once."""
+    return people.reset_link(here, who, person)
+
+
+@router.get("/projects", responses=responses(401, 403, 422))
+def list_projects(here: Here, who: Admin, limit: Limit = 50, cursor: Cursor = None) -> Page[ProjectFacts]:
+    """All projects and their members, by name. What is in them, members alone see."""
+    items, after = people.projects(here, cursor, limit)
+    return Page(items=items, next=after)
+
+
+@router.post("/projects", status_code=201, responses=responses(401, 403, 409))
+def make_project(here: Here, who: Admin, told: ProjectName) -> ProjectFacts:
+    """Make a project; I am its first member."""
+    return people.new_project(here, who, told.name)
+
+
+@router.patch("/projects/{project}", responses=responses(401, 403, 404, 409))
+def rename_project(here: Here, who: Admin, project: Name, told: ProjectName) -> ProjectFacts:
+    """Give a project another name."""
+    return people.rename_project(here, who, project, told.name)
+
+
+@router.put("/projects/{project}/members/{person}", status_code=204, responses=responses(401, 403, 404))
+def join(here: Here, who: Admin, project: Name, person: Name) -> None:
+    """Make a person a member."""
+    people.join(here, who, project, person)
+
+
+@router.delete("/projects/{project}/members/{person}", status_code=204, responses=responses(401, 403, 404))
+def leave(here: Here, who: Admin, project: Name, person: Name) -> None:
+    """End a membership."""
+    people.leave(here, who, project, person)
+
+
+@router.get("/trail", responses=responses(401, 403, 422))
+def list_events(here: Here, who: Admin, limit: Limit = 50, cursor: Cursor = None) -> Page[EventFacts]:
+    """What was done, newest first."""
+    items, after = administration.events(here, cursor, limit)
+    return Page(items=items, next=after)
+
+
+@router.get("/trail/check", responses=responses(401, 403))
+def check_trail(here: Here, who: Admin) -> TrailCheck:
+    """Read the whole trail, and say whether every event follows the one before it."""
+    return administration.check_trail(here)
+
+
+@router.get("/settings", responses=responses(401, 403))
+def read_settings(here: Here, who: Admin) -> dict[str, Any]:
+    """How the server is set up; of secrets, only whether they are set."""
+    return administration.shown_settings(here)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Administration: what lower roles cannot do, and what the trail says of what was done."""
+
+import pytest
+
+from radproof.store.tables import Event
+from tests.api.conftest import House, Person
+
+ADMIN = "/api/v1/admin"
+
+
+@pytest.fixture
+def root(house: House) -> Person:
+    """An administrator who can sign in, so that they count."""
+    from radproof.store.tables import User
+
+    found = house.person("admin")
+    with house.service.database.writing() as session:
+        session.get_one(User, found.id).password = "not a hash"
+    return found
+
+
+def _last(house: House) -> Event:
+    with house.service.database.reading() as session:
+        return session.query(Event).order_by(Event.number.desc()).first() or Event()
+
+
+@pytest.mark.parametrize("role", ["viewer", "clinician", "developer"])
+def test_idor_lower_roles_cannot_administer(house: House, root: Person, role: str) -> None:
+    who = house.person(role)
+    before = root.client.get(f"{ADMIN}/people").json()
+    for method, path, told in (
+        ("GET", "/people", None),
+        ("GET", f"/people/{root.id}", None),
+        ("POST", "/people/invitations", {"role": "admin"}),
+        ("PATCH", f"/people/{who.id}", {"role": "admin"}),
+        ("PATCH", f"/people/{root.id}", {"disabled": True}),
+        ("POST", f"/people/{root.id}/reset", None),
+        ("GET", "/projects", None),
+        ("POST", "/projects", {"name": "mine"}),
+        ("PATCH", f"/projects/{root.project}", {"name": "mine"}),
+        ("PUT", f"/projects/{root.project}/members/{who.id}", None),
+        ("DELETE", f"/projects/{root.project}/members/{root.id}", None),
+        ("GET", "/trail", None),
+        ("GET", "/trail/check", None),
+        ("GET", "/settings", None),
+    ):
+        assert who.client.request(method, ADMIN + path, json=told).status_code == 403, (method, path)
+    for path in ("", "/people", "/projects", "/trail"):
+        assert who.client.get(f"/admin{path}").status_code == 403
+    for path in ("people/invite", f"people/{who.id}/role", f"people/{root.id}/disable", f"people/{root.id}/reset",
+                 "projects", f"projects/{root.project}/members", "trail/check"):  # fmt: skip
+        told = {"role": "admin", "name": "x", "person": who.id}
+        assert who.client.post(f"/admin/{path}", data=told).status_code == 403, path
+    assert root.client.get(f"{ADMIN}/people").json() == before
+
+
+def test_idor_keys_and_browsers_of_others_are_not_found(house: House) -> None:
+    mine, theirs = house.person(), house.person("admin")
+    key = theirs.client.post("/api/v1/account/keys", json={"name": "x"}).json()["id"]
+    browser = theirs.client.get("/api/v1/account/sessions").json()["items"][0]["id"]
+    for path in (f"keys/{key}", f"sessions/{browser}", "keys/key_x", "keys/..%2f..%2fx", "sessions/%2e%2e"):
+        assert mine.client.delete(f"/api/v1/account/{path}").status_code in (404, 405)
+    assert mine.client.post(f"/account/keys/{key}/revoke").status_code == 404
+    assert mine.client.post(f"/account/sessions/{browser}/end").status_code == 404
+    assert len(theirs.client.get("/api/v1/account/keys").json()["items"]) == 1
+    assert theirs.client.get("/api/v1/account").status_code == 200
+
+
+def test_an_administrator_sees_nothing_of_a_project_that_is_not_theirs(house: House, root: Person) -> None:
+    other = house.person(project="other")
+    assert other.project not in [one["id"] for one in root.client.get("/api/v1/account").json()["projects"]]
+    assert root.client.put(f"{ADMIN}/projects/{other.project}/members/{root.id}").status_code == 204
+    found = _last(house)
+    assert (found.action, found.actor, found.object, found.project_id) == (
+        "project.join", root.id, root.id, other.project
+    )  # fmt: skip
+    assert other.project in [one["id"] for one in root.client.get("/api/v1/account").json()["projects"]]
+    assert root.client.delete(f"{ADMIN}/projects/{other.project}/members/{root.id}").status_code == 204
+    assert other.project not in [one["id"] for one in root.client.get("/api/v1/account").json()["projects"]]
+
+
+def test_another_role_counts_at_once_and_ends_sessions(house: House, root: Person) -> None:
+    who = house.person("developer")
+    assert who.client.get("/api/v1/account").json()["role"] == "developer"
+    key = who.client.post("/api/v1/account/keys", json={"name": "x"}).json()["key"]
+    assert root.client.patch(f"{ADMIN}/people/{who.id}", json={"role": "viewer"}).json()["role"] == "viewer"
+    assert who.client.get("/api/v1/account").status_code == 401
+    told = {"Authorization": f"Bearer {key}"}
+    assert who.client.get("/api/v1/account", headers=told).json()["role"] == "viewer"
+    assert (_last(house).action, _last(house).detail) == ("user.role", {"before": "developer", "after": "viewer"})
+
+
+def test_somebody_disabled_is_out_at_once_with_their_keys(house: House, root: Person) -> None:
+    who = house.person("developer")
+    told = {"Authorization": "Bearer " + who.client.post("/api/v1/account/keys", json={"name": "x"}).json()["key"]}
+    assert root.client.patch(f"{ADMIN}/people/{who.id}", json={"disabled": True}).json()["disabled"]
+    assert who.client.get("/api/v1/account").status_code == 401
+    assert root.client.patch(f"{ADMIN}/people/{who.id}", json={"disabled": False}).status_code == 200
+    assert who.client.get("/api/v1/account", headers=told).status_code == 401
+    assert root.client.post(f"{ADMIN}/people/{who.id}/reset").status_code == 201
+
+
+def test_the_last_administrator_stays(house: House, root: Person) -> None:
+    for told in ({"role": "viewer"}, {"disabled": True}):
+        assert root.client.patch(f"{ADMIN}/people/{root.id}", json=told).status_code == 409
+    for path, data in (("role", {"role": "viewer"}), ("disable", {})):
+        answer = root.client.post(f"/admin/people/{root.id}/{path}", data=data)
+        assert answer.status_code == 409 and "last administrator" in answer.text
+    assert root.client.get("/api/v1/account").json()["role"] == "admin"
+
+
+def test_an_invitation_leads_into_its_project_with_its_role(house: House, root: Person) -> None:
+    made = root.client.post(f"{ADMIN}/people/invitations", json={"role": "clinician", "project": root.project}).json()
+    path = made["link"].removeprefix("http://127.0.0.1:8000")
+    stranger = house.person("viewer").client
+    stranger.cookies.clear()
+    token = stranger.get(path).text.split('name="csrf_token" value="')[1].split('"')[0]
+    stranger.headers["X-CSRF-Token"] = token
+    told = {"name": "Grace", "password": "a lung is not a cloud", "again": "a lung is not a cloud"}
+    assert stranger.post(path, data=told, follow_redirects=False).status_code == 303
+    found = stranger.get("/api/v1/account").json()
+    assert (found["name"], found["role"], found["project"]) == ("grace", "clinician", root.project)
+    assert path.split("/")[-1] not in str(root.client.get(f"{ADMIN}/trail").json())
+
+
+def test_projects_are_made_and_renamed_once_per_name(house: House, root: Person) -> None:
+    made = root.client.post(f"{ADMIN}/projects", json={"name": "Thorax 2"}).json()
+    assert [one["id"] for one in made["members"]] == [root.id]
+    assert root.client.post(f"{ADMIN}/projects", json={"name": "Thorax 2"}).status_code == 409
+    assert root.client.patch(f"{ADMIN}/projects/{made['id']}", json={"name": "ours"}).status_code == 409
+    assert root.client.patch(f"{ADMIN}/projects/{made['id']}", json={"name": "Thorax 3"}).json()["name"] == "Thorax 3"
+    assert root.client.post(f"{ADMIN}/projects", json={"name": "a\u202eb"}).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["x", "../x", "usr_" + "0" * 26, "prj_" + "0" * 26, "%2e%2e%2f", "a'b", "💥"])
+def test_traversal_in_ids_of_people_and_projects(root: Person, name: str) -> None:
+    for method, path, told in (
+        ("GET", f"/people/{name}", None),
+        ("PATCH", f"/people/{name}", {"role": "viewer"}),
+        ("POST", f"/people/{name}/reset", None),
+        ("PATCH", f"/projects/{name}", {"name": "x"}),
+        ("PUT", f"/projects/{name}/members/{root.id}", None),
+        ("DELETE", f"/projects/{root.project}/members/{name}", None),
+    ):
+        assert root.client.request(method, ADMIN + path, json=told).status_code in (404, 405)
+
+
+def test_lists_go_page_by_page_and_refuse_made_up_cursors(house: House, root: Person) -> None:
+    for _ in range(4):
+        house.person()
+    for path in ("people", "projects"):
+        seen, cursor = [], None
+        while True:
+            page = root.client.get(f"{ADMIN}/{path}", params={"limit": 2, **({"cursor": cursor} if cursor else {})})
+            seen += [one["name"] for one in page.json()["items"]]
+            cursor = page.json()["next"]
+            if cursor is None:
+                break
+        assert seen == sorted(set(seen)) and len(seen) >= 2
+    for one in range(3):
+        root.client.post(f"{ADMIN}/projects", json={"name": f"p{one}"})
+    first = root.client.get(f"{ADMIN}/trail", params={"limit": 2}).json()
+    second = root.client.get(f"{ADMIN}/trail", params={"limit": 2, "cursor": first["next"]}).json()
+    assert [one["number"] for one in first["items"] + second["items"]] == [6, 5, 4, 3]
+    for cursor in ("x", "LTE", "4pyT", "MTIzNDU2Nzg5MDEyMzQ1Njc4OTA"):
+        assert root.client.get(f"{ADMIN}/trail", params={"cursor": cursor}).status_code == 422
+    assert root.client.get(f"{ADMIN}/people?limit=101").status_code == 422
+
+
+def test_a_broken_trail_is_told(house: House, root: Person) -> None:
+    from sqlalchemy import text
+
+    root.client.post(f"{ADMIN}/projects", json={"name": "p"})
+    assert root.client.get(f"{ADMIN}/trail/check").json() == {"whole": True, "first_broken": None}
+    assert "whole" in root.client.post("/admin/trail/check").text
+    with house.service.database.engine.begin() as connection:
+        for name in connection.execute(text("select name from sqlite_master where type = 'trigger'")).scalars().all():
+            connection.execute(text(f'drop trigger "{name}"'))
+        connection.execute(text("update events set actor = 'usr_x' where number = 2"))
+    assert root.client.get(f"{ADMIN}/trail/check").json() == {"whole": False, "first_broken": 2}
+    assert "broken at event 2" in root.client.post("/admin/trail/check").text
+
+
+def test_settings_are_shown_without_secrets(house: House, root: Person) -> None:
+    found = root.client.get(f"{ADMIN}/settings").json()
+    assert found["session_hours"] == 12 and found["oidc_client_secret"] == "not set" and found["home"] == "set"
+    page = root.client.get("/admin").text
+    assert str(house.service.settings.home) not in page and "session_hours" in page
+
+
+def test_stored_xss_names_are_text_on_every_page(house: House, root: Person) -> None:
+    root.client.post(f"{ADMIN}/projects", json={"name": "<img src=x onerror=alert(1)>"})
+    for path in ("/admin/projects", "/admin/people", "/account", "/admin/trail"):
+        assert "<img src=x" not in root.client.get(path).text
