@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -205,7 +206,7 @@ def retry(here: Here, who: Developer, id: str) -> RunOut:
 
 @router.get(
     "/runs/{id}/events",
-    response_class=Watched,
+    response_class=StreamingResponse,
     responses={
         200: {"description": "Events `progress` until the run is over.", "content": {"text/event-stream": {}}},
         **responses(404, 429),
