@@ -241,7 +241,7 @@ def _describe(model: Path, architecture: str | None, device: torch.device, progr
         labels=card.labels if stated else (),
         head=card.head,
         classes=len(card.labels),
-        parameters=sum(one.numel() for one in network.state_dict().values() if one.is_floating_point()),
+        parameters=_parameters(network),
         input=(card.channels, *card.size),
         fingerprint=network.fingerprint(),
         access="white-box" if seconds.gradient is not None else "black-box",
@@ -249,6 +249,12 @@ def _describe(model: Path, architecture: str | None, device: torch.device, progr
         seconds=seconds,
         notes=card.notes,
     )
+
+
+def _parameters(network: ImageClassifier) -> int:
+    """Of a stranger's graph, weights may be mere buffers."""
+    told = sum(one.numel() for one in network.parameters())
+    return told or sum(one.numel() for one in network.state_dict().values() if one.is_floating_point())
 
 
 def _unstated(file: Path, architecture: str | None, device: torch.device) -> tuple[ImageClassifier, ModelCard]:
