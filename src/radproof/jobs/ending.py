@@ -37,7 +37,7 @@ def end(
         told = str(error) if isinstance(error, RadproofError) else "its outcome could not be taken in; retry it"
         try:
             return ending.write("fail", Outcome(3, error=told))
-        except RadproofError:
+        except Exception:
             return ending.write("fail", Outcome(3, error=told), alone=True)
 
 
@@ -67,7 +67,8 @@ class _Ending:
             job = session.get(Job, self.job)
             if job is None:
                 raise Conflict("there is no such job")
-            move(session, job, verb, held_by=self.worker, attempt=self.attempt)
+            held_by = None if job.state == "queued" else self.worker
+            move(session, job, verb, held_by=held_by, attempt=self.attempt)
             if job.state in FINAL:
                 self._finish(session, job, outcome, alone)
             else:
@@ -76,13 +77,13 @@ class _Ending:
             return job.state
 
     def _finish(self, session: Session, job: Job, outcome: Outcome, alone: bool) -> None:
-        kind, cancelled = kind_of(job.kind), job.state == "cancelled"
+        cancelled = job.state == "cancelled"
         job.finished, job.code = now(), 130 if cancelled else outcome.code
         job.error = outcome.error[:2000] if job.state == "failed" else ""
-        if alone:
-            kind.follow(session, job)
-        else:
-            kind.finish(session, job, self.settings, Outcome(130, error="cancelled") if cancelled else outcome)
+        if not alone:
+            kind_of(job.kind).finish(
+                session, job, self.settings, Outcome(130, error="cancelled") if cancelled else outcome
+            )
         session.flush()
         Trail(self.database).add(
             session,

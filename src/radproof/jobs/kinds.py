@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 
 from sqlalchemy.orm import Session
 
@@ -42,22 +41,14 @@ class Kind:
     follow: Callable[[Session, Job], None] = ignore
 
 
-_MODULES = ("radproof.jobs.assessing", "radproof.jobs.importing")  # each has KINDS
-
-
-def kind_of(name: str) -> Kind:
-    """The kind by its name. Raises UnknownName."""
-    found = every().get(name)
-    if found is None:
-        raise UnknownName(f"no kind of job is called {name!r}")
-    return found
+_OWN, _OTHERS = "assess", "radproof.jobs.importing"
 
 
 @cache
-def every() -> Mapping[str, Kind]:
-    """All kinds by name."""
-    found: dict[str, Kind] = {}
-    for module in _MODULES:
-        if find_spec(module) is not None:
-            found |= import_module(module).KINDS
-    return found
+def kind_of(name: str) -> Kind:
+    """The kind by its name; each module has its own in KINDS. Raises UnknownName."""
+    module = "radproof.jobs.assessing" if name == _OWN else _OTHERS
+    found: Mapping[str, Kind] = import_module(module).KINDS
+    if name not in found:
+        raise UnknownName(f"no kind of job is called {name!r}")
+    return found[name]

@@ -59,7 +59,7 @@ class Jobs:
         """Hand every queued job to the engine that is not there yet. What fails here, a worker makes up for."""
         with self.database.reading() as session:
             asked = select(Job.id, Job.attempt, Job.priority).where(Job.state == "queued")
-            queued = session.execute(asked).tuples().all()
+            queued = session.execute(asked).all()
         if not queued:
             return
         try:

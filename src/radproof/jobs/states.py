@@ -20,7 +20,7 @@ MOVES: dict[Verb, dict[JobState, JobState]] = {
     "resume": {"paused": "queued"},
     "retry": {"failed": "queued", "cancelled": "queued"},
     "succeed": {"running": "done", "pausing": "done", "cancelling": "cancelled"},
-    "fail": {"running": "failed", "pausing": "failed", "cancelling": "cancelled"},
+    "fail": {"queued": "failed", "running": "failed", "pausing": "failed", "cancelling": "cancelled"},
     "stop": {"pausing": "paused", "cancelling": "cancelled"},  # the command ended because it was asked to
 }
 _WORDS: dict[str, str] = {

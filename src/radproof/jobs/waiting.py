@@ -91,7 +91,7 @@ class Waiting:
         with self._engine.connect() as connection:
             for start in range(0, len(workflows), 500):
                 asked = sa.select(*columns).where(table.c.workflow_uuid.in_(workflows[start : start + 500]))
-                for name, status, priority, executor in connection.execute(asked).tuples():
+                for name, status, priority, executor in connection.execute(asked):
                     found[name] = Placed(status, priority or 0, executor or "")
         return found
 

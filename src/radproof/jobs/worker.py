@@ -118,9 +118,7 @@ class Worker:
     def _free_ours(self) -> None:
         """What an earlier life of this worker held waits again, before the engine hands anything out."""
         with self._database.reading() as session:
-            held = session.execute(
-                select(Job.id, Job.attempt).where(Job.state.in_(HELD), Job.worker == self.name)
-            ).tuples()
+            held = session.execute(select(Job.id, Job.attempt).where(Job.state.in_(HELD), Job.worker == self.name))
             ours = list(held)
         for job, attempt in ours:
             self._release(self.name, job, attempt)
@@ -130,8 +128,8 @@ class Worker:
         at = monotonic()
         with self._database.reading() as session:
             asked = select(Job.id, Job.attempt, Job.priority, Job.state, Job.worker)
-            rows = session.execute(asked.where(Job.state.in_(("queued", *HELD)))).tuples().all()
-            signs = {name: str(seen) for name, seen in session.execute(select(Row.name, Row.seen)).tuples()}
+            rows = session.execute(asked.where(Job.state.in_(("queued", *HELD)))).all()
+            signs = {name: str(seen) for name, seen in session.execute(select(Row.name, Row.seen))}
         queued = [(job, attempt, priority) for job, attempt, priority, state, _ in rows if state == "queued"]
         placed = waiting.placed([workflow_id(job, attempt) for job, attempt, _ in queued])
         holders = {holder for *_, state, holder in rows if state in HELD}
