@@ -125,6 +125,23 @@ def furnished(laboratory, network) -> Laboratory:
     return furnish(laboratory, network)
 
 
+@pytest.fixture
+def furnished_light(laboratory) -> Laboratory:
+    """One with a row for a network that nobody will open."""
+    laboratory.model = new_id("mdl")
+    with laboratory.database.writing() as session:
+        session.add(
+            Model(
+                id=laboratory.model,
+                project_id=laboratory.project,
+                name="n",
+                path=f"models/{laboratory.model}",
+                state="ready",
+            )
+        )
+    return laboratory
+
+
 def make_laboratory(home: Path, database: str = "") -> Laboratory:
     settings = read_settings(home=home, database=database)
     opened = Database(settings.database_url)

@@ -28,13 +28,15 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 class Command:
     """One run of it. Its stdin stays open as long as the worker lives, and says nothing."""
 
-    def __init__(self, arguments: Sequence[str], meter: Meter, *, folder: Path, threads: int) -> None:
+    def __init__(
+        self, arguments: Sequence[str], meter: Meter, *, folder: Path, threads: int, program: Sequence[str] = ()
+    ) -> None:
         self.meter = meter
         self.asked = False  # to end
         self.tail: deque[str] = deque(maxlen=TAIL)
         self._printed = bytearray()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "radproof", *arguments],
+            [*(program or (sys.executable, "-m", "radproof")), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans of a server name things of its database; a path or an address in one is refused wherever it stands."""
+
+import json
+
+import pytest
+import yaml
+
+from radproof.errors import BadPlan
+from radproof.jobs.assessing import plain
+from radproof.jobs.planned import materialise
+from radproof.store.ids import new_id
+from radproof.store.tables import DataSet, Model, Project, Run, SavedPlan
+
+from .conftest import PLAN
+
+
+@pytest.fixture
+def place(furnished_light):
+    one = furnished_light
+
+    def made(changes, project=None):
+        with one.database.reading() as session:
+            document = {**PLAN, "model": {"id": one.model}, **changes}
+            return materialise(document, session, one.settings, project=project or one.project)
+
+    made.laboratory = one
+    return made
+
+
+def add(laboratory, kind, prefix, **values):
+    name = new_id(prefix)
+    with laboratory.database.writing() as session:
+        session.add(kind(id=name, **{"project_id": laboratory.project, "name": "x", **values}))
+    return name
+
+
+def test_ids_become_paths_within_home(place):
+    one = place.laboratory
+    data = add(one, DataSet, "dat", path="data/d", state="ready")
+    found = place(
+        {"data": {"id": data, "images": 5}, "surrogates": {"o": one.model}, "hardened": {"h": {"id": one.model}}}
+    )
+    home = one.settings.home.resolve()
+    assert found["data"] == {"images": 5, "kind": "manifest", "path": str(home / "data" / "d")}
+    assert found["model"]["path"] == found["surrogates"]["o"]["path"] == found["hardened"]["h"]["path"]
+    assert found["model"]["path"] == str(home / "models" / one.model)
+
+
+STYLE = {"name": "style", "params": {"network": "/etc/passwd"}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": {"path": "/etc"}},
+        {"model": {"train": {"weights": "/etc/passwd"}}},
+        {"model": {"endpoint": {"url": "http://169.254.169.254/"}}},
+        {"data": {"kind": "folder", "path": "/etc"}},
+        {"data": {"kind": "phantom", "path": "/etc"}},
+        {"data": {"kind": "phantom", "patients": "x.csv"}},
+        {"data": {"kind": "phantom", "labels": "x.csv"}},
+        {"attacks": [STYLE]},
+        {"attacks": [{"name": "style", "network": "x.safetensors"}]},
+        {"attacks": [{"name": "patch", "mask": "../x.png"}]},
+        {"adaptive": [STYLE]},
+        {"detection": {"aware": [STYLE]}},
+        {"detection": {"learned": {"attacks": [STYLE, "fgsm"]}}},
+        {"surrogates": {"o": {"path": "/etc"}}},
+        {"surrogates": {"o": "/etc"}},
+        {"surrogates": {"o": {"train": {"weights": "w.safetensors"}}}},
+        {"surrogates": {"o": {"train": {"architecture": "hf-hub:someone/something"}}}},
+        {"surrogates": {"o": {"train": {"architecture": "local-dir:/etc"}}}},
+        {"surrogates": {"o": {"train": {"pretrained": True}}}},
+        {"hardened": {"h": {"path": "x"}}},
+        {"hardened": {"h": {"train": {"adversarial": {"attack": {"name": "style", "params": {"network": "x"}}}}}}},
+        {"hardened": {"h": {"like": "model", "behind": [STYLE]}}},
+        {"gate": ["not worse than /etc by 0.1"]},
+        {"gate": ["not worse than ../other by 0.1"]},
+        {"gate": 3},
+        {"data": []},
+        {"model": "x"},
+        {"model": None},
+    ],
+)
+def test_paths_and_addresses_are_refused(place, changes):
+    if "model" in changes and isinstance(changes["model"], dict) and len(changes) == 1:
+        with pytest.raises(BadPlan):
+            place({"model": {"id": place.laboratory.model, **changes["model"]}})
+    with pytest.raises(BadPlan):
+        place(changes)
+
+
+@pytest.mark.parametrize("key", ["card", "path", "endpoint"])
+def test_nothing_stands_beside_an_id_that_is_a_file(place, key):
+    with pytest.raises(BadPlan, match=f"model.{key}"):
+        place({"model": {"id": place.laboratory.model, key: "x"}})
+
+
+def test_names_of_networks_within_the_plan_are_no_files(place):
+    assert place({"certify": {"network": "model"}})["certify"] == {"network": "model"}
+
+
+def test_another_projects_things_are_as_good_as_missing(place):
+    one = place.laboratory
+    with one.database.writing() as session:
+        session.add(Project(id="prj_other", name="other"))
+    foreign = add(one, Model, "mdl", path="models/x", state="ready", project_id="prj_other")
+    messages = set()
+    for name in (foreign, new_id("mdl")):
+        with pytest.raises(BadPlan) as found:
+            place({"surrogates": {"o": {"id": name}}})
+        messages.add(str(found.value))
+    assert len(messages) == 1
+
+
+def test_what_is_not_ready_is_refused(place):
+    name = add(place.laboratory, Model, "mdl", path="models/x", state="importing")
+    with pytest.raises(BadPlan, match="not ready: it is importing"):
+        place({"model": {"id": name}})
+
+
+def test_a_row_cannot_lead_out_of_home(place):
+    name = add(place.laboratory, Model, "mdl", path="../../etc", state="ready")
+    with pytest.raises(BadPlan, match="no files"):
+        place({"model": {"id": name}})
+
+
+def test_a_gate_compares_with_a_finished_run_of_the_project(place):
+    one = place.laboratory
+    plan = add(one, SavedPlan, "pln", digest="0" * 64)
+    run = add(one, Run, "run", plan_id=plan, model_id=one.model, state="done")
+    sentence = f"not worse than {run} by 0.02 @ 4/255"
+    assert place({"gate": [sentence, "no serious doubts"]})["gate"] == [
+        f"not worse than {one.settings.folder('runs', run)} by 0.02 @ 4/255",
+        "no serious doubts",
+    ]
+    running = add(one, Run, "run", plan_id=plan, model_id=one.model, state="running")
+    with pytest.raises(BadPlan, match="not finished"):
+        place({"gate": [f"not worse than {running} by 0.02"]})
+
+
+@pytest.mark.parametrize("value", [1e-05, 2.5e-07, 1e22, 0.1, {"a": [1, None, True, 'é"\n1/255']}, {"lr": 1e-5}])
+def test_a_plan_reads_alike_as_json_and_as_yaml(value):
+    assert json.loads(plain(value)) == yaml.safe_load(plain(value)) == value
