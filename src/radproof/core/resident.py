@@ -20,6 +20,7 @@ from radproof.errors import RadproofError
 
 MOST = 1 << 18  # bytes of one answer
 _ENDING = 5.0  # seconds in which a process that was told to end is waited for
+_LAST = 2.0  # in which one that closed its answers may say why it ended
 
 
 class Silent(RadproofError):
@@ -121,16 +122,15 @@ class Resident:
             if self._told.is_set():
                 raise Gone("it was told to end")
             ready = select.select([self._says, self._over], [], [], max(0.0, due - time.monotonic()))[0]
-            if not ready:
+            if not ready or time.monotonic() > due:  # a drop at a time is no answer
                 raise Silent("it did not answer in time")
             piece = b""
             if self._says in ready:
                 with suppress(BlockingIOError):
                     piece = os.read(self._says, 1 << 16)
-            if not piece and self._over in ready:
+            if not piece:  # its end of the pipe is closed: it ended, or is about to, and then says why
+                select.select([self._over], [], [], _LAST)
                 raise Gone("it ended")
-            if not piece:  # its end of the pipe is closed, and it is about to end
-                time.sleep(0.01)
             self._buffer += piece
             if len(self._buffer) > MOST:
                 raise Gone(f"it answered with more than {MOST >> 10} kB")
