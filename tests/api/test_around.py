@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from starlette.requests import Request
+from tests.api.conftest import House, Person
 
 from radproof.api import limits
 from radproof.api.app import create_app
@@ -18,7 +19,6 @@ from radproof.api.headers import CONTENT_POLICY, allowed, host_of
 from radproof.api.limits import Limits, address
 from radproof.api.problems import Problem
 from radproof.store.settings import read_settings
-from tests.api.conftest import House, Person
 
 KEYS = "/api/v1/account/keys"
 KEY = {"name": "pipeline"}
@@ -35,7 +35,9 @@ def _without_token(person: Person) -> TestClient:
     return found
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "10.0.0.1", "localhost@x"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "10.0.0.1", "localhost@x"]
+)
 def test_dns_rebinding_another_host_name_is_refused(house: House, host: str) -> None:
     client = house.person().client
     for path in ("/api/v1/account", "/login", "/healthz"):
@@ -111,7 +113,7 @@ def test_csrf_of_another_session_is_refused(house: House) -> None:
     mine, theirs = house.person(), house.person()
     client = _without_token(mine)
     for token in (theirs.csrf, "", "\u00e9", mine.csrf[:-1], mine.csrf + "0"):
-        assert client.post(KEYS, json=KEY, headers={"X-CSRF-Token": token.encode()}).status_code == 403
+        assert client.post(KEYS, json=KEY, headers=[(b"X-CSRF-Token", token.encode())]).status_code == 403
         assert client.post("/account/keys", data={"csrf_token": token, "name": "x"}).status_code == 403
     assert client.post(KEYS, json=KEY, headers={"X-CSRF-Token": mine.csrf}).status_code == 201
 
@@ -170,7 +172,8 @@ async def _streamed(app: Any, path: str, headers: dict[str, str], pieces: int) -
 
     told = {"host": "localhost", "content-type": "multipart/form-data; boundary=b", **headers}
     scope: dict[str, Any] = {
-        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "scheme": "http",
+        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
+        "scheme": "http",
         "headers": [(name.encode(), value.encode()) for name, value in told.items()], "client": ("127.0.0.1", 1),
         "server": ("localhost", 80), "http_version": "1.1", "root_path": "",
     }  # fmt: skip
@@ -229,7 +232,8 @@ def test_a_form_of_thousands_of_fields_is_refused(house: House) -> None:
 @pytest.mark.parametrize(
     "path",
     ["/admin/..%2faccount", "/%2e%2e/account", "/account%00", "/account\\x", "/static/..%2f..%2fsecret",
-     "/admin/people/..;/x", "/api/v1/admin/people/%2e%2e%2f", "/invite/..%2f..%2fetc%2fpasswd", "/admin/people/" + "x" * 9000],
+     "/admin/people/..;/x", "/api/v1/admin/people/%2e%2e%2f", "/invite/..%2f..%2fetc%2fpasswd",
+     "/admin/people/" + "x" * 9000],
 )  # fmt: skip
 def test_traversal_in_a_path_finds_nothing(house: House, path: str) -> None:
     answer = house.person("admin").client.get(path, follow_redirects=False)

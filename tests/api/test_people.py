@@ -2,9 +2,9 @@
 """Administration: what lower roles cannot do, and what the trail says of what was done."""
 
 import pytest
+from tests.api.conftest import House, Person
 
 from radproof.store.tables import Event
-from tests.api.conftest import House, Person
 
 ADMIN = "/api/v1/admin"
 

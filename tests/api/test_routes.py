@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi.testclient import TestClient
-
 from tests.api.conftest import House
 
 PUBLIC = {"/login", "/login/oidc", "/login/oidc/back", "/invite/{secret}", "/healthz", "/readyz", "/metrics"}

@@ -13,7 +13,7 @@ import secrets
 import time
 from importlib.util import find_spec
 from typing import Any, cast
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote_plus, urlencode, urlsplit
 
 from fastapi import Request
 from sqlalchemy import select
@@ -118,58 +118,58 @@ def _safe(address: str) -> bool:
     return told.scheme == "https" or (told.scheme == "http" and loopback(told.hostname or ""))
 
 
-def _libraries() -> tuple[Any, Any, Any]:
-    if find_spec("authlib") is None or find_spec("httpx") is None or find_spec("joserfc") is None:
+def _httpx() -> Any:
+    if find_spec("joserfc") is None or find_spec("httpx") is None:
         raise Problem(503, "sign-in by an identity provider needs more: pip install 'radproof[service,oidc]'")
     import httpx
-    from authlib.integrations import httpx_client
-    from joserfc import jwk
 
-    return httpx, httpx_client, jwk
+    return httpx
 
 
-def _fetched(address: str) -> dict[str, Any]:
-    httpx, _, _ = _libraries()
+def _fetched(address: str, form: dict[str, str] | None = None, auth: tuple[str, str] | None = None) -> dict[str, Any]:
+    """What the provider answers. Raises Problem 503; 401 where it refuses a form."""
+    httpx = _httpx()
     try:
-        answer = httpx.get(address, timeout=PATIENCE, follow_redirects=False, headers={"Accept": "application/json"})
+        with httpx.Client(timeout=PATIENCE, follow_redirects=False, headers={"Accept": "application/json"}) as client:
+            answer = client.get(address) if form is None else client.post(address, data=form, auth=auth)
+        if form is not None and answer.is_client_error:
+            raise _refused()
         answer.raise_for_status()
         found: Any = answer.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
-        raise Problem(503, "the identity provider does not answer as expected; try again later") from None
+        found = None
     if not isinstance(found, dict):
         raise Problem(503, "the identity provider does not answer as expected; try again later")
     return cast("dict[str, Any]", found)
 
 
 def _exchanged(service: Service, found: dict[str, Any], code: str, verifier: str) -> str:
-    """The code for an id_token. Raises Problem 401."""
-    httpx, httpx_client, _ = _libraries()
-    from authlib.common.errors import AuthlibBaseError
-
+    """The code for an id_token; the client shows its secret by HTTP Basic (RFC 6749 §2.3.1). Raises Problem 401."""
     settings = service.settings
     secret = settings.oidc_client_secret.get_secret_value()
-    told = {"client_secret": secret} if secret else {"token_endpoint_auth_method": "none"}
-    try:
-        with httpx_client.OAuth2Client(
-            settings.oidc_client_id, redirect_uri=_back(service), timeout=PATIENCE, follow_redirects=False, **told
-        ) as client:
-            token = client.fetch_token(
-                found["token_endpoint"], grant_type="authorization_code", code=code, code_verifier=verifier
-            )
-            return str(token["id_token"])
-    except (httpx.HTTPError, AuthlibBaseError, KeyError, TypeError, ValueError):
-        raise _refused() from None
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": _back(service),
+        "code_verifier": verifier,
+    }
+    if not secret:
+        form["client_id"] = settings.oidc_client_id
+    auth = (quote_plus(settings.oidc_client_id), quote_plus(secret)) if secret else None
+    token = _fetched(found["token_endpoint"], form, auth).get("id_token")
+    if not isinstance(token, str):
+        raise _refused()
+    return token
 
 
 def _claims(settings: Settings, found: dict[str, Any], token: str, nonce: str) -> dict[str, Any]:
     """What a token says, once signature, issuer, audience, times and nonce are right. Raises Problem 401."""
-    _, _, jwk = _libraries()
-    from joserfc import jwt
+    from joserfc import jwk, jwt
     from joserfc.errors import JoseError
 
     keys = _fetched(found["jwks_uri"])
     try:
-        opened = jwt.decode(token, jwk.KeySet.import_key_set(keys), algorithms=list(ALGORITHMS))
+        opened = jwt.decode(token, jwk.KeySet.import_key_set(cast(Any, keys)), algorithms=list(ALGORITHMS))
         jwt.JWTClaimsRegistry(
             leeway=LEEWAY,
             iss={"essential": True, "value": settings.oidc_issuer},
