@@ -52,6 +52,7 @@ class Moment:
     """One set of answers: clean, attacked, or attacked behind a defence."""
 
     title: str
+    marks: tuple[int, ...]  # doubts that concern it
     classes: Table
     means: Table
     confusion: Confusion | None
@@ -123,14 +124,12 @@ def _stop(reading: Reading, cell: Cell | None, column: Column) -> Box:
 
 def _moment(reading: Reading, title: str, cell: Cell) -> Moment:
     marks = reading.marks(*about(cell))
-    return Moment(
-        title, _classes(cell.scores, title, marks), _means(cell.scores, title), _confusion(reading, title, cell)
-    )
+    return Moment(title, marks, _classes(cell.scores), _means(cell.scores), _confusion(reading, title, cell))
 
 
-def _classes(scores: Scores, title: str, marks: tuple[int, ...]) -> Table:
+def _classes(scores: Scores) -> Table:
     rows = tuple(_class(one) for one in scores.per_class)
-    return Table(f"{title}: class by class", ("Class", *(name for name, _, _ in SCORES)), rows, marks=marks)
+    return Table("Scores of each class", ("Class", *(name for name, _, _ in SCORES)), rows)
 
 
 def _class(one: ClassScores) -> Row:
@@ -138,13 +137,13 @@ def _class(one: ClassScores) -> Row:
     return Row(head, tuple(Box((show(getattr(one, key), kind, strip=True),)) for _, key, kind in SCORES))
 
 
-def _means(scores: Scores, title: str) -> Table:
+def _means(scores: Scores) -> Table:
     rows = [
         Row(Box(text=name), (Box((show(found, kind, strip=True),)),))
         for name, key, kind in MEANS
         if (found := getattr(scores, key)) is not None
     ]
-    return Table(f"{title}: over all classes", ("Figure", "Value"), tuple(rows))
+    return Table("Over all classes", ("Figure", "Value"), tuple(rows))
 
 
 def _confusion(reading: Reading, title: str, cell: Cell) -> Confusion | None:

@@ -34,10 +34,8 @@ def head(shown: Showing) -> dict[str, Any]:
     reading = shown.reading
     return {
         "cards": cards.cards(reading),
-        "story": cards.story(reading),
         "score_tables": score.score_tables(reading),
         "score_words": score.score_words(reading),
-        "methods": facts.methods(shown.result.model_dump(mode="json")),
     }
 
 
@@ -46,6 +44,8 @@ def rest(shown: Showing) -> dict[str, Any]:
     result, reading = shown.result, shown.reading
     smallest = result.smallest
     return {
+        "story": cards.story(reading),
+        "methods": facts.methods(result.model_dump(mode="json")),
         "rows": summary.summary_rows(reading),
         "attack_tables": tables.attack_tables(reading),
         "defense_tables": tables.defense_tables(reading),

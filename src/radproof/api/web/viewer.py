@@ -72,7 +72,7 @@ def gallery(
         chosen = Filters(defense="none", outcome="fooled")
     rows, after = images.page(chosen, cursor or None, AT_ONCE)
     facets = images.facets(chosen)
-    told = _query(chosen)
+    told, own = _query(chosen), f"/runs/{run.id}/images"
     return page(
         request,
         "images",
@@ -88,9 +88,8 @@ def gallery(
         alt=alt,
         budgets=images.outcome_by_budget(chosen),
         query=told,
-        first=f"?{told or 'outcome='}" if cursor else "",
-        next=f"?{_joined(told, cursor=after)}" if after else "",
-        joined=_joined,
+        first=f"{own}?{told or 'outcome='}" if cursor else "",
+        next=f"{own}?{_joined(told, cursor=after)}" if after else "",
     )
 
 
