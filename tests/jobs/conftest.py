@@ -36,7 +36,7 @@ PLAN: dict[str, Any] = {
 def radproof(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "radproof", *arguments],
-        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, timeout=200,
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, timeout=600,
     )  # fmt: skip
 
 

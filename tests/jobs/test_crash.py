@@ -26,7 +26,7 @@ from .conftest import PLAN, Laboratory, close, furnish, make_laboratory, radproo
 LONG = {
     **PLAN,
     "data": {**PLAN["data"], "count": 120, "images": 20},
-    "attacks": ["fgsm", {"name": "pgd", "steps": 60, "restarts": 2}, {"name": "square", "queries": 400}],
+    "attacks": ["fgsm", {"name": "pgd", "steps": 40}, {"name": "square", "queries": 80}],
     "budgets": ["1/255", "4/255"],
 }
 POSTGRES = Path("/usr/lib/postgresql/15/bin")
@@ -151,7 +151,7 @@ class Storm:
 
 def check_ended(laboratory: Laboratory, run: str, job: str) -> None:
     """Once, complete, and as without any kill."""
-    ended = laboratory.until(job, lambda one: one.state in ("done", "failed"), 240)
+    ended = laboratory.until(job, lambda one: one.state in ("done", "failed"), 600)
     assert (ended.state, ended.error, ended.attempt) == ("done", "", 1)
     with laboratory.database.reading() as session:
         events = session.execute(sa.select(Event.action).where(Event.object == job)).scalars().all()

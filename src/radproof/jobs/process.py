@@ -77,9 +77,10 @@ class Command:
         self.kill()
         for reader in self._readers:
             reader.join(5.0)
-        if self._process.stdin is not None:
-            with suppress(OSError):
-                self._process.stdin.close()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
         code, told = self._process.returncode, self.meter
         error = told.error if told.code == code else ""
         if code == 1 and told.code != 1:
