@@ -21,6 +21,7 @@ class Line:
     name: str
     title: str
     unit: str
+    better: str  # "higher" or "lower"
     grade: str  # "" where it has none
     bound: float | None  # the pessimistic end of the interval
     estimate: Mapping[str, Any] | None
@@ -98,6 +99,7 @@ def _lines(score: Mapping[str, Any]) -> list[Line]:
             bar.name,
             bar.title,
             bar.unit,
+            bar.better,
             str(one.get("grade") or ""),
             one.get("bound"),
             one.get("estimate"),

@@ -99,12 +99,15 @@ def fill(house: House, project: str) -> Full:
         "fingerprint": "f" * 64,
     }  # fmt: skip
     own: dict[str, Any] = {"project_id": project}
+    places = {"model": f"models/{ids.model}/model.onnx", "data": f"data/{ids.data}"}
+    for place in places.values():
+        (house.service.settings.home / place).mkdir(parents=True)
     with house.service.database.writing() as session:
-        session.add(Model(id=ids.model, name=HOSTILE, state="ready", facts=facts, **own))
+        session.add(Model(id=ids.model, name=HOSTILE, state="ready", facts=facts, path=places["model"], **own))
         session.add(Model(id=ids.importing, name="new", state="importing", **own))
         session.add(Model(id=ids.failed, name="bad", state="failed", error=HOSTILE, **own))
         session.add(Model(id=ids.unchecked, name="odd", state="unchecked", **own))
-        session.add(DataSet(id=ids.data, name=HOSTILE, state="ready", facts=images, **own))
+        session.add(DataSet(id=ids.data, name=HOSTILE, state="ready", facts=images, path=places["data"], **own))
         plan = SavedPlan(id=new_id("pln"), name=HOSTILE, document={"title": HOSTILE}, digest="0" * 64, **own)
         session.add(plan)
         session.flush()
@@ -126,7 +129,7 @@ def fill(house: House, project: str) -> Full:
                     summary=about,
                     finished=now() if about else None,
                     **own,
-                )  # fmt: skip
+                )
             )
             session.flush()
             progress = {"stage": HOSTILE, "done": 3, "total": 4, "share": 0.75, "left": 130.0, "note": HOSTILE}
@@ -139,7 +142,7 @@ def fill(house: House, project: str) -> Full:
                     progress=progress,
                     error=HOSTILE if state == "failed" else "",
                     **own,
-                )  # fmt: skip
+                )
             )
     return ids
 
