@@ -88,8 +88,8 @@ class Outcome:
     pooled: Choice
 
 
-def make(service: Service, session: Session, who: Caller, wish: Wish) -> ReaderTest:
-    """A new test from a finished run, in the caller's transaction. Raises Problem 404, 409, 422."""
+def drawn(service: Service, session: Session, who: Caller, wish: Wish) -> ReaderTest:
+    """A new test from a finished run, not kept yet: reading the run takes a while. Raises Problem 404, 409, 422."""
     run = owned(session, Run, wish.run, who)
     if run.state != "done":
         raise Problem(409, f"a reader test needs a finished run; this one's state is {run.state}")
@@ -101,7 +101,7 @@ def make(service: Service, session: Session, who: Caller, wish: Wish) -> ReaderT
         raise Problem(422, f"the run has {len(rows)} {kind} of this attack and budget, asked for {wish.trials}; {told}")
     seed = secrets.randbits(62) if wish.seed is None else wish.seed
     chosen = np.random.Generator(np.random.PCG64(seed)).permutation(len(rows))[: wish.trials]
-    test = ReaderTest(
+    return ReaderTest(
         id=new_id("rdr"),
         project_id=run.project_id,
         created_by=who.user_id,
@@ -111,9 +111,14 @@ def make(service: Service, session: Session, who: Caller, wish: Wish) -> ReaderT
         trials=[{"image": rows[row].id, "sample": rows[row].sample} for row in sorted(int(one) for one in chosen)],
         seed=seed,
     )
+
+
+def keep(service: Service, session: Session, who: Caller, test: ReaderTest) -> ReaderTest:
+    """Keep it, in the caller's transaction."""
     session.add(test)
     session.flush()
-    service.trail.add(session, "reader.make", actor=who.user_id, object=test.id, project=run.project_id, run=run.id)
+    project = test.project_id
+    service.trail.add(session, "reader.make", actor=who.user_id, object=test.id, project=project, run=test.run_id)
     return test
 
 

@@ -136,9 +136,11 @@ def list_reader_tests(here: Here, who: Viewer, cursor: Cursor = None, limit: Lim
 @router.post("/readers", status_code=201, response_model=ReaderTestOut, responses=responses(401, 403, 404, 409, 422))
 def make_reader_test(here: Here, who: Developer, wanted: NewReaderTest, single: Single) -> Response:
     """A blinded two-alternative forced choice between originals and attacked images of a finished run."""
+    with here.database.reading() as session:
+        test = readers.drawn(here, session, who, Wish(**wanted.model_dump()))
 
     def work(session: Session) -> ReaderTestOut:
-        return seen(session, readers.make(here, session, who, Wish(**wanted.model_dump())), who)
+        return seen(session, readers.keep(here, session, who, test), who)
 
     return single.made(wanted, work)
 

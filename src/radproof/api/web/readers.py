@@ -59,8 +59,10 @@ def make(
     attack, _, budget = which.rpartition("@")
     wished = int(trials) if trials.isascii() and trials.isdigit() else 0
     try:
+        with here.database.reading() as session:
+            made = readers.drawn(here, session, who, Wish(run, attack, budget, wished, name, fooling=not every))
         with here.database.writing() as session:
-            made = readers.make(here, session, who, Wish(run, attack, budget, wished, name, fooling=not every))
+            readers.keep(here, session, who, made)
     except Problem as problem:
         if problem.status != 422:
             raise
