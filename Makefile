@@ -24,18 +24,19 @@ $(READY): requirements.lock
 demo: .venv/.linked ## Crash-test a small DenseNet121 on drawn X-rays; leaves runs/demo/report.html
 	$(BIN)/radproof assess examples/plans/demo.yaml --out runs/demo
 
-runs/serve/guard.safetensors: | .venv/.linked
+runs/serve/facts.json: | .venv/.linked
 	$(BIN)/radproof assess examples/plans/serve.yaml --out runs/serve
-	$(BIN)/radproof guard --model runs/serve/model --data "$$(echo runs/serve/data/*/)" --out $@.part --json > runs/serve/guard.json
-	@mv $@.part $@
+	$(BIN)/radproof guard --model runs/serve/model --data "$$(echo runs/serve/data/*/)" --seed 1 \
+	  --out runs/serve/guard.safetensors --json > runs/serve/guard.json
+	$(BIN)/python -m radproof.api.example_facts runs/serve
 
-serve: runs/serve/guard.safetensors ## Open the laboratory in a browser, with a finished run in it; PORT=8000
+serve: runs/serve/facts.json ## Open the laboratory in a browser, with a finished run in it; PORT=8000
 	$(BIN)/radproof serve --home runs/home --port $(PORT) --example runs/serve
 
-screenshots: runs/serve/guard.safetensors ## Draw every page at both widths, light and dark, into runs/screenshots
+screenshots: runs/serve/facts.json ## Draw every page at both widths, light and dark, into runs/screenshots
 	$(BIN)/python -m bench.screenshots --example runs/serve --out runs/screenshots
 
-load: runs/serve/guard.safetensors ## 50 clients for two minutes against a server of its own; leaves runs/load.json
+load: runs/serve/facts.json ## 50 clients for two minutes against a server of its own; leaves runs/load.json
 	$(BIN)/python -m bench.load --example runs/serve --out runs/load.json
 
 test: .venv/.linked ## The default tests: offline, no GPU, under eight minutes on two cores
@@ -43,6 +44,9 @@ test: .venv/.linked ## The default tests: offline, no GPU, under eight minutes o
 
 test-slow: .venv/.linked ## The slow tests as well
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+test-crash: .venv/.linked ## Kill workers and the database in mid run, twenty times each (about 20 minutes)
+	$(BIN)/python -m pytest -n 0 -s -m crash tests/jobs
 
 lint: .venv/.linked
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from radproof.api.example_facts import KEPT, data_facts, kept, model_facts
 from radproof.api.service import Service
 from radproof.core.records import digest
 from radproof.errors import BadInput
@@ -44,7 +45,7 @@ def show(service: Service, run: Path) -> bool:
             return False
     result = _result(run)
     made = _Made(service.settings, run)
-    made.copy()
+    made.copy(result["plan"]["data"])
     with service.database.writing() as session:
         if session.execute(select(Project.id).where(Project.name == NAME)).first():  # another server was quicker
             return False
@@ -63,14 +64,20 @@ class _Made:
     def __init__(self, settings: Settings, source: Path) -> None:
         self.settings, self.source = settings, source
         self.model, self.data, self.run, self.guard = new_id("mdl"), new_id("dat"), new_id("run"), new_id("grd")
+        self.about_model: dict[str, Any] = {}
+        self.about_data: dict[str, Any] = {}
         self.images = next(iter(sorted((source / "data").glob("*/manifest.parquet"))), None)
 
-    def copy(self) -> None:
-        """Files first: what a row names is there."""
-        self._copy(self.source / "model", self.settings.folder("models", self.model))
+    def copy(self, section: dict[str, Any]) -> None:
+        """Files first: what a row names is there. `section`: data of the run's plan."""
+        known = kept(self.source)
+        model, data = self.settings.folder("models", self.model), self.settings.folder("data", self.data)
+        self._copy(self.source / "model", model)
+        self.about_model = known[0] if known else model_facts(model)
         if self.images is not None:
-            self._copy(self.images.parent, self.settings.folder("data", self.data))
-        self._copy(self.source, self.settings.folder("runs", self.run), "work", "model", GUARD, "guard.json")
+            self._copy(self.images.parent, data)
+            self.about_data = known[1] if known else data_facts(data, str(section["split"]), int(section["seed"]))
+        self._copy(self.source, self.settings.folder("runs", self.run), "work", "model", GUARD, "guard.json", KEPT)
         if self.guarded:
             target = self.settings.folder("guards") / f"{self.guard}.safetensors"
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -88,13 +95,16 @@ class _Made:
         own: dict[str, Any] = {"project_id": project}
         data_id = self.data if self.images is not None else None
         model = Model(id=self.model, name=f"Small network ({drawn})", state="ready", **own)
-        model.path, model.facts = f"models/{self.model}", model_facts(self.settings.folder("models", self.model))
-        model.fingerprint = str(result["model"].get("weights_sha256", ""))
+        model.path, model.facts = f"models/{self.model}", self.about_model
+        model.fingerprint = str(self.about_model.get("fingerprint", ""))
         plan = {**result["plan"], "model": {"id": self.model}, "data": self._data(result["plan"]["data"])}
         saved = SavedPlan(id=new_id("pln"), name=result["name"], document=plan, digest=digest(plan), **own)
         session.add_all([model, saved])
         if data_id is not None:
-            session.add(self._data_set(result, f"Chest X-rays ({drawn})", own))
+            session.add(
+                DataSet(id=self.data, name=f"Chest X-rays ({drawn})", path=f"data/{self.data}", state="ready",
+                        facts=self.about_data, **own)
+            )  # fmt: skip
         session.flush()
         summary = read_summary(self.source / "result.json")
         session.add(
@@ -114,12 +124,6 @@ class _Made:
             return section
         return {"id": self.data, **{key: section[key] for key in ("images", "seed", "fold") if key in section}}
 
-    def _data_set(self, result: dict[str, Any], name: str, own: dict[str, Any]) -> DataSet:
-        folder = self.settings.folder("data", self.data)
-        made = DataSet(id=self.data, name=name, path=f"data/{self.data}", state="ready", **own)
-        made.facts = data_facts(folder, result)
-        return made
-
     def _guard(self, data_id: str | None, own: dict[str, Any]) -> GuardFile:
         made = GuardFile(id=self.guard, model_id=self.model, data_id=data_id, state="ready", **own)
         told = self.source / "guard.json"
@@ -130,28 +134,6 @@ class _Made:
     @staticmethod
     def _copy(source: Path, target: Path, *left_out: str) -> None:
         shutil.copytree(source, target, ignore=shutil.ignore_patterns(*left_out), dirs_exist_ok=True)
-
-
-def model_facts(folder: Path) -> dict[str, Any]:
-    """What the page of a model shows of radproof's own folder."""
-    import yaml
-
-    card = yaml.safe_load((folder / "card.yaml").read_text(encoding="utf-8"))
-    return {"card": card, "notes": []}
-
-
-def data_facts(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """What the page of a data set shows, as the run found it."""
-    return {
-        "kind": "manifest",
-        "labels": result["labels"],
-        "head": result["head"],
-        "images": result["audit"]["images"],
-        "patients": result["audit"]["patients"],
-        "folds": result["data"]["folds"],
-        "audit": result["audit"],
-        "phantom": result["phantom"],
-    }
 
 
 def _invite(session: Session, project: str) -> None:

@@ -73,7 +73,8 @@ def serve(settings: Settings, *, example: Path | None = None, say: Say = print) 
         if example is not None:
             from radproof.api.example import show
 
-            show(service, example)
+            if show(service, example):
+                say("A finished run is shown in the project Example.")
         _run(server, bound, worker)
 
 
