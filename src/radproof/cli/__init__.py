@@ -8,7 +8,20 @@ import traceback
 import typer
 
 from radproof import __version__
-from radproof.cli import assessing, certifying, datasets, gating, models, screening, training, tuning
+from radproof.cli import (
+    assessing,
+    certifying,
+    datasets,
+    gating,
+    models,
+    remote,
+    screening,
+    serving,
+    supervised,
+    training,
+    tuning,
+    working,
+)
 from radproof.errors import RadproofError
 
 app = typer.Typer(
@@ -39,14 +52,19 @@ assessing.add_to(app)
 certifying.add_to(app)
 gating.add_to(app)
 screening.add_to(app)
+remote.add_to(app)
+serving.add_to(app)
 training.add_to(app)
 tuning.add_to(app)
+working.add_to(app)
 app.add_typer(datasets.app, name="data")
 app.add_typer(models.app, name="model")
 
 
 def main() -> None:
     """Run the command; errors become one sentence on stderr and the exit code of their class."""
+    if supervised.supervised():
+        supervised.end_with_worker()
     try:
         app()
     except RadproofError as error:
@@ -67,5 +85,8 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
+    if supervised.supervised():
+        supervised.fail(message, code)
+        sys.exit(code)
     print(f"radproof: {message}", file=sys.stderr)
     sys.exit(code)
