@@ -16,7 +16,7 @@ from radproof.api import watching
 from radproof.api.presets import PRESETS, composed
 from radproof.api.watching import MOST, Streams, watch
 from radproof.store.ids import new_id
-from radproof.store.tables import Event, Job, Model, Run
+from radproof.store.tables import DataSet, Event, Job, Model, Run
 
 RUNS, PLANS = "/api/v1/runs", "/api/v1/plans"
 
@@ -77,9 +77,15 @@ def test_the_cost_is_told_before_anything_runs(house: House, developer: Person, 
     assert (cost["minutes"], cost["seconds_per_gradient"]) == (None, None)
     assert "unknown" in cost["note"]
     with house.service.database.writing() as session:
-        session.execute(update(Model).values(facts={"seconds_per_gradient": 60.0}))
+        session.execute(update(Model).values(facts={"seconds": {"forward": 20.0, "gradient": 60.0}}))
     minutes = developer.client.post(f"{PLANS}/estimate", json={"document": document}).json()["minutes"]
     assert minutes["low"] < 128 < minutes["value"] < minutes["high"]
+    with house.service.database.writing() as session:
+        session.execute(update(DataSet).values(facts={"images": 90, "folds": {"test": {"images": 11, "patients": 9}}}))
+    other = developer.client.post(
+        f"{PLANS}/estimate", json={"document": {**document, "data": {"id": seeds.data}}}
+    ).json()
+    assert (other["images"], other["exact"]) == (11, True)
     document |= {"defenses": ["jpeg"], "detectors": ["drift"], "goals": ["misclassify", "missed-finding"]}
     more = developer.client.post(f"{PLANS}/estimate", json={"document": document}).json()
     assert more["gradients"] > 2 * cost["gradients"]

@@ -173,7 +173,8 @@ def _between(value: float) -> Between:
 
 
 def _seconds(facts: Mapping[str, Any]) -> float | None:
-    value = facts.get("seconds_per_gradient")
+    timed = facts.get("seconds")
+    value = cast("dict[str, Any]", timed).get("gradient") if isinstance(timed, dict) else None
     return float(value) if isinstance(value, int | float) and value > 0 else None
 
 
@@ -185,7 +186,7 @@ def _images(found: Checked) -> tuple[int, bool]:
     else:
         folds = found.data.facts.get("folds")
         told = cast("dict[str, Any]", folds).get(found.plan.data.fold) if isinstance(folds, dict) else None
-        counted = sum(cast("dict[str, int]", told).values()) if isinstance(told, dict) else told
+        counted = _counted(told)
         total = found.data.facts.get("images")
         exact = isinstance(counted, int) and counted > 0
         there = (
@@ -198,6 +199,16 @@ def _images(found: Checked) -> tuple[int, bool]:
     if not there:
         return wanted or 100, False
     return max(1, min(wanted or there, there)), exact
+
+
+def _counted(fold: Any) -> int | None:
+    """Images of a fold, told as their number or by class."""
+    if not isinstance(fold, dict):
+        return fold if isinstance(fold, int) else None
+    told = cast("dict[str, Any]", fold)
+    if isinstance(images := told.get("images"), int):
+        return images
+    return sum(value for value in told.values() if isinstance(value, int)) or None
 
 
 def _pixels(found: Checked) -> float | None:
