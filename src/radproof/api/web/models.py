@@ -19,7 +19,7 @@ from radproof.api.shelves import jobs_of, names, person, rows, runs_of
 from radproof.api.standing import Standing, standing, trend
 from radproof.api.uploads import ModelForm
 from radproof.store.settings import MEGABYTE
-from radproof.store.tables import DataSet, GuardFile, Model, Run
+from radproof.store.tables import UNFINISHED, DataSet, GuardFile, Model, Run
 
 router = APIRouter()
 Text = Annotated[str, Form(max_length=400)]
@@ -71,7 +71,11 @@ def model(request: Request, here: Here, who: Viewer, id: str) -> Response:
         used = names(session, DataSet, {one.data_id for one in (*runs, *guards) if one.data_id})
         by = person(session, found.created_by)
     done = [standing(run) for run in runs if run.state == "done"]
-    busy = found.state in ("importing", "checking") or any(one.state == "teaching" for one in guards)
+    busy = (
+        (job is not None and job.state in UNFINISHED)
+        or found.state == "importing"
+        or any(one.state == "teaching" for one in guards)
+    )
     return page(
         request,
         "models/one",
@@ -80,6 +84,7 @@ def model(request: Request, here: Here, who: Viewer, id: str) -> Response:
         by=by,
         job=job,
         busy=busy,
+        working=found.state == "importing" or (job is not None and job.state in UNFINISHED),
         runs=runs,
         done={one.run.id: one for one in done},
         last=done[0] if done else None,
