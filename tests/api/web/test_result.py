@@ -274,6 +274,17 @@ def test_comparison_without_common_images_says_why_and_names_no_path(
     assert "cannot be compared: they share 0 images" in page and "Key figures" in page
 
 
+def test_comparison_that_takes_long_is_asked_for_again(
+    viewer: Person, seeds: Seeds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("radproof.api.comparing.Comparisons.get", lambda *_: None)
+    page = get(viewer, f"/compare?a={seeds.run}&b={seeds.run}")
+    check_plain(page)
+    again = f"/compare?a={seeds.run}&b={seeds.run}"
+    assert again in Read(page).links() and "being compared" in text(page)
+    assert any(a.get("hx-get") == again and a["hx-select"] == "#difference" for _, a in Read(page).tags)
+
+
 def test_compare_asks_for_the_second_run(viewer: Person, seeds: Seeds) -> None:
     assert "Choose the other run" in text(get(viewer, f"/compare?a={seeds.run}"))
     assert viewer.client.get("/compare?a=run_nothing").status_code == 404

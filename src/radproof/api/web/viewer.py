@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The images of a result: a gallery with filters, and a viewer of one image, attacked and defended."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -9,10 +9,11 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from radproof.api.access import Caller, Viewer, owned
 from radproof.api.details import details
+from radproof.api.finished import ROWS, finished
 from radproof.api.render import page
-from radproof.api.results import Filters, ImageRow, RunImages, run_images
+from radproof.api.results import BudgetOutcome, Facet, Filters, ImageRow, RunImages, run_images
 from radproof.api.service import Here, Service
-from radproof.api.showing import Showing, showing
+from radproof.api.showing import Kept, Showing, showing
 from radproof.reports.tables import OWN_LIMITS, goal_words
 from radproof.store.tables import Run
 
@@ -57,6 +58,20 @@ def filters(
 Chosen = Annotated[Filters, Depends(filters)]
 
 
+@dataclass(frozen=True)
+class Found:
+    """Some of a run's images, and how many others there are."""
+
+    rows: list[ImageRow]
+    after: str | None  # cursor of the next ones
+    total: int
+    facets: dict[str, list[Facet]]
+    budgets: list[BudgetOutcome]
+
+
+_FOUND: Kept[Found] = Kept(64)
+
+
 @router.get("/runs/{run_id}/images")
 def gallery(
     request: Request,
@@ -70,8 +85,8 @@ def gallery(
     run, shown, images = _opened(here, who, run_id)
     if not request.query_params:
         chosen = Filters(defense="none", outcome="fooled")
-    rows, after = images.page(chosen, cursor or None, AT_ONCE)
-    facets = images.facets(chosen)
+    key = finished(here.settings, run, ROWS), chosen, cursor
+    found = _FOUND.get(key, lambda: _find(images, chosen, cursor))
     told, own = _query(chosen), f"/runs/{run.id}/images"
     return page(
         request,
@@ -79,17 +94,17 @@ def gallery(
         title=f"Images of {shown.result.title or shown.result.name}",
         run=run,
         result=shown.result,
-        rows=rows,
-        total=images.count(chosen),
-        facets={name: facets[name] for name in TITLES if len(facets.get(name, ())) > 1},
+        rows=found.rows,
+        total=found.total,
+        facets={name: found.facets[name] for name in TITLES if len(found.facets.get(name, ())) > 1},
         chosen=asdict(chosen),
         titles=TITLES,
         said=said,
         alt=alt,
-        budgets=images.outcome_by_budget(chosen),
+        budgets=found.budgets,
         query=told,
         first=f"{own}?{told or 'outcome='}" if cursor else "",
-        next=f"{own}?{_joined(told, cursor=after)}" if after else "",
+        next=f"{own}?{_joined(told, cursor=found.after)}" if found.after else "",
     )
 
 
@@ -157,6 +172,11 @@ def _opened(here: Service, who: Caller, run_id: str) -> tuple[Run, Showing, RunI
     with here.database.reading() as session:
         run = owned(session, Run, run_id, who)
     return run, showing(here.settings, run), run_images(here.settings, run)
+
+
+def _find(images: RunImages, chosen: Filters, cursor: str) -> Found:
+    rows, after = images.page(chosen, cursor or None, AT_ONCE)
+    return Found(rows, after, images.count(chosen), images.facets(chosen), images.outcome_by_budget(chosen))
 
 
 def _query(chosen: Filters) -> str:
