@@ -10,7 +10,7 @@ from dbos import _serialization as theirs  # pyright: ignore[reportPrivateUsage]
 
 NAME = "radproof-json"
 _ERROR = "!error"
-_MOST = 8_000_000  # characters of one value
+_MOST = 32_000_000  # characters of one value
 
 
 class Refused(Exception):

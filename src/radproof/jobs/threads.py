@@ -14,6 +14,7 @@ def threads_of(settings: Settings, job: str) -> int:
     with suppress(OSError, ValueError):
         return max(1, int(path.read_text(encoding="ascii")))
     told = os.environ.get("OMP_NUM_THREADS", "")
-    count = int(told) if told.isdigit() and int(told) else len(os.sched_getaffinity(0))
+    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = int(told) if told.isdigit() and int(told) else ours
     write_text(path, str(count))
     return count

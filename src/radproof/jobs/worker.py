@@ -57,9 +57,7 @@ class Worker:
             log.info("worker %s is at work", self.name)
             try:
                 while True:
-                    with suppress(*AWAY):
-                        self._beat()
-                        self._sweep(waiting)
+                    self._look_after(waiting)
                     if self.stop.wait(TICK):
                         break
             finally:
@@ -108,6 +106,15 @@ class Worker:
             if self.stop.wait(pause):
                 raise GaveUp
             pause = min(2 * pause, 30.0)
+
+    def _look_after(self, waiting: Waiting) -> None:
+        try:
+            self._beat()
+            self._sweep(waiting)
+        except AWAY:
+            return  # those who work notice it, and wait
+        except Exception as error:
+            log.warning("what others left could not be looked after (%s: %s)", type(error).__name__, error)
 
     def _beat(self) -> None:
         with self._database.writing() as session:
@@ -175,8 +182,11 @@ class Worker:
         for lease in held.values():
             lease.over.wait(max(0.0, ends - monotonic()))
         with suppress(Exception):
-            for name in held:
-                waiting.put_back(name)
+            ours = Job.id.in_([lease.job for lease in held.values()])
+            with self._database.reading() as session:
+                asked = select(Job.id, Job.attempt, Job.priority).where(Job.state == "queued", ours)
+                queued = session.execute(asked).all()
+            waiting.put(queued, lambda executor, name: executor == self.name and name in held)
             with self._database.writing() as session:
                 session.execute(delete(Row).where(Row.name == self.name))
         with suppress(Exception):
