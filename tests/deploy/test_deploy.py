@@ -107,3 +107,24 @@ def test_only_the_server_is_reached_and_from_this_machine_alone() -> None:
 def test_workers_have_names_of_their_own() -> None:
     names = [COMPOSE["services"][name]["environment"]["RADPROOF_WORKER_NAME"] for name in OURS[1:]]
     assert names == ["worker-1", "worker-2"]
+
+
+def told_default(name: str) -> str:
+    default = Settings.model_fields[name].get_default(call_default_factory=True)
+    text = getattr(default, "get_secret_value", lambda: default)()
+    if text == "":
+        return "empty"
+    if isinstance(text, bool):
+        return str(text).lower()
+    return {(): "[]"}.get(text, str(text)) if isinstance(text, tuple) else str(text)
+
+
+def test_every_setting_and_its_default_are_documented() -> None:
+    page = (ROOT / "docs" / "howto" / "serve.md").read_text(encoding="utf-8")
+    table = page[page.index("## Settings") : page.index("## PostgreSQL")]
+    rows = [
+        [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+        for line in table.splitlines()
+        if line[:3] == "| `"
+    ]
+    assert {row[0]: row[1] for row in rows} == {name: told_default(name) for name in Settings.model_fields}

@@ -21,14 +21,13 @@ from radproof.api import health, logs
 from radproof.api.app import PAGES, RESOURCES, create_app
 from radproof.api.assembly import make_service
 from radproof.api.beside import Beside
-from radproof.api.connection import Connection
+from radproof.api.connection import HEAD, Connection
 from radproof.api.metrics import Metrics
 from radproof.api.observed import PREFIX, App, Observed
 from radproof.api.service import Service
 from radproof.errors import BadInput
 from radproof.store.settings import Settings
 
-HEADERS = 32 * 1024  # bytes of a request line and its headers
 KEEP_ALIVE = 20  # seconds that a connection may rest between requests
 CONNECTIONS = 500  # at a time; more are told to come back (503)
 GRACE = 6  # seconds that open requests have to end
@@ -172,7 +171,7 @@ def _config(app: Observed, settings: Settings) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,  # whose word is believed is decided around each request
         server_header=False,
-        h11_max_incomplete_event_size=HEADERS,
+        h11_max_incomplete_event_size=HEAD,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
         limit_concurrency=CONNECTIONS,
