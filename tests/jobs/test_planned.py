@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from radproof.errors import BadPlan
-from radproof.jobs.assessing import plain
+from radproof.jobs.assessing import plain, sweep
 from radproof.jobs.planned import materialise
 from radproof.store.ids import new_id
 from radproof.store.tables import DataSet, Model, Project, Run, SavedPlan
@@ -143,3 +143,12 @@ def test_a_gate_compares_with_a_finished_run_of_the_project(place):
 @pytest.mark.parametrize("value", [1e-05, 2.5e-07, 1e22, 0.1, {"a": [1, None, True, 'é"\n1/255']}, {"lr": 1e-5}])
 def test_a_plan_reads_alike_as_json_and_as_yaml(value):
     assert json.loads(plain(value)) == yaml.safe_load(plain(value)) == value
+
+
+def test_half_written_files_that_a_kill_left_are_removed_and_nothing_else(tmp_path):
+    kept = ["images/a.png", ".lock", "b.tmp", ".c.png.tmp", ".d.png.0123456z.tmp"]
+    for name in [*kept, "images/.a.png.01ab23cd.tmp"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    sweep(tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)

@@ -2,7 +2,9 @@
 """Jobs of the kind "assess": a run's plan is written, `radproof assess` does it, and its row tells the result."""
 
 import json
+import re
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -15,6 +17,8 @@ from radproof.jobs.summary import read_summary
 from radproof.store.files import Files
 from radproof.store.settings import Settings
 from radproof.store.tables import Job, Run, SavedPlan, now
+
+_HALF = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # of core.files.atomic
 
 
 def prepare(session: Session, job: Job, settings: Settings, files: Files) -> list[str]:
@@ -37,7 +41,9 @@ def finish(session: Session, job: Job, settings: Settings, outcome: Outcome) -> 
         return
     run.state, run.finished = job.state, now()
     if job.state == "done":
-        run.summary = read_summary(settings.folder("runs", run.id) / "result.json")
+        folder = settings.folder("runs", run.id)
+        run.summary = read_summary(folder / "result.json")
+        sweep(folder)
 
 
 def follow(session: Session, job: Job) -> None:
@@ -47,6 +53,13 @@ def follow(session: Session, job: Job) -> None:
         run.state = job.state
         if job.state == "queued":
             run.finished = None
+
+
+def sweep(folder: Path) -> None:
+    """Remove what kills left of files that were being written; only for a folder where nobody is at work."""
+    for path in folder.rglob(".*.tmp"):
+        if _HALF.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def plain(value: Any) -> str:
