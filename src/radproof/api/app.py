@@ -6,7 +6,7 @@ from importlib import import_module
 from fastapi import FastAPI
 
 from radproof import __version__
-from radproof.api import around, problems
+from radproof.api import around, openapi, problems
 from radproof.api.service import Service
 
 RESOURCES = (
@@ -36,4 +36,5 @@ def create_app(service: Service) -> FastAPI:
     for name in PAGES:
         app.include_router(import_module(f"radproof.api.web.{name}").router, include_in_schema=False)
     around.install(app, service)
+    openapi.install(app)
     return app

@@ -14,7 +14,7 @@ from radproof.errors import RadproofError
 MEDIA = "application/problem+json"
 TITLES = {
     400: "Bad request", 401: "Not signed in", 403: "Not allowed", 404: "Not found", 405: "Method not allowed",
-    409: "Conflict", 412: "Changed meanwhile", 413: "Too large", 415: "Unsupported media type",
+    409: "Conflict", 412: "Changed meanwhile", 413: "Too large", 414: "Address too long", 415: "Unsupported media type", 421: "Misdirected request",
     422: "Cannot be used", 428: "Condition required", 429: "Too many requests", 500: "Internal error",
     503: "Not ready", 507: "No room left",
 }  # fmt: skip
