@@ -82,7 +82,7 @@ class Place:
 
 
 @contextmanager
-def server(example: Path, threads: int) -> Iterator[tuple[str, Path]]:
+def server(example: Path, threads: int, *more: str) -> Iterator[tuple[str, Path]]:
     """One of its own, with a home that is removed; its address and home."""
     with tempfile.TemporaryDirectory(prefix="radproof-load-") as folder:
         home = Path(folder) / "home"
@@ -90,7 +90,9 @@ def server(example: Path, threads: int) -> Iterator[tuple[str, Path]]:
         command = [sys.executable, "-m", "radproof", "serve", "--home", str(home), "--port", str(port)]
         environment = {**os.environ, "RADPROOF_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
         with (Path(folder) / "log").open("wb") as log:
-            process = subprocess.Popen([*command, "--example", str(example)], env=environment, stderr=log, stdout=log)
+            process = subprocess.Popen(
+                [*command, "--example", str(example), *more], env=environment, stderr=log, stdout=log
+            )
             try:
                 url = f"http://127.0.0.1:{port}"
                 wait_for(f"{url}/readyz", process, Path(folder) / "log")

@@ -9,10 +9,11 @@ from typing import Any, cast
 import yaml
 
 from radproof.cli.console import Bars
-from radproof.client import Client, Run
+from radproof.client import Client, Run, Thing
 from radproof.client.packing import packed, packed_model
 from radproof.core.files import sha256_file
 from radproof.core.progress import Progress
+from radproof.core.records import digest
 from radproof.errors import BadPlan, Interrupted, RadproofError
 
 _UPLOADED = ("path", "kind", "labels", "classes", "multi_label", "label_tag", "patients")  # said when data are sent
@@ -129,32 +130,40 @@ class _Watch:
 def _model(client: Client, path: Path, told: Mapping[str, Any], base: Path, progress: Progress) -> str:
     card = base / str(told["card"]) if told.get("card") else None
     file, card = packed_model(path, card)
-    there = _there(client.models(), sha256_file(file))
+    name = _name(path, file, card, told.get("architecture"))
+    there = _there(client.models(), name)
     if there:
         progress.note("the model is on the server already")
         return there
     progress.note("the model is sent")
-    made = client.upload_model(path, name=path.stem, card=card, architecture=told.get("architecture"))
+    made = client.upload_model(file, name=name, card=card, architecture=told.get("architecture"))
     return client.wait_ready(made).id
 
 
 def _data(client: Client, data: Mapping[str, Any], base: Path, progress: Progress) -> str:
     path = base / str(data["path"])
     labels = base / str(data["labels"]) if data.get("labels") else None
+    told = {key: _word(data[key]) for key in _TOLD if data.get(key)}
     with packed(path) as file:
-        there = _there(client.data_sets(), sha256_file(file))
-        if there and labels is None:
+        name = _name(path, file, labels, told)
+        there = _there(client.data_sets(), name)
+        if there:
             progress.note("the data set is on the server already")
             return there
         progress.note("the data set is sent")
-        told = {key: _word(data[key]) for key in _TOLD if data.get(key)}
-        made = client.upload_data(file, name=path.stem, labels=labels, **told)
+        made = client.upload_data(file, name=name, labels=labels, **told)
     return client.wait_ready(made).id
 
 
-def _there(things: Iterator[Any], sha256: str) -> str:
-    """The name of what was sent before with the same bytes and is ready."""
-    return next((one.id for one in things if getattr(one, "sha256", None) == sha256 and one.state == "ready"), "")
+def _name(path: Path, file: Path, beside: Path | None, told: Any) -> str:
+    """What it is called on the server: the same bytes, told the same, have the same name."""
+    kept = digest([sha256_file(file), sha256_file(beside) if beside else "", told])[:12]
+    return f"{path.stem[:80]} {kept}"
+
+
+def _there(things: Iterator[Thing], name: str) -> str:
+    """The id of what was sent before under this name and is ready."""
+    return next((one.id for one in things if one.name == name and one.state == "ready"), "")
 
 
 def _word(value: Any) -> str:
