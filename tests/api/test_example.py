@@ -3,6 +3,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
@@ -12,6 +13,14 @@ from radproof.api.example import NAME, show
 from radproof.errors import BadInput
 from radproof.store.people import first_admin_link
 from radproof.store.tables import DataSet, GuardFile, Invitation, Job, Membership, Model, Project, Run, SavedPlan
+
+RESULT: dict[str, Any] = {
+    "name": "serve", "title": "Drawn images", "verdict": "Easily fooled.", "phantom": True, "images": 40,
+    "patients": 40, "labels": ["Normal", "Pneumonia"], "preset": "quick", "cells": [], "doubts": [],
+    "timing": {"seconds": 1.0},
+    "plan": {"data": {"kind": "phantom", "split": "patient", "seed": 1, "images": 40, "fold": "test"},
+             "model": {"train": {}}, "attacks": [{"name": "pgd"}]},
+}  # fmt: skip
 
 
 @pytest.fixture
