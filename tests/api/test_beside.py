@@ -53,7 +53,8 @@ def test_it_ends_when_its_stdin_closes_or_sigterm_comes(tmp_path: Path) -> None:
 
 def test_one_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beside, "GENTLE", 0.3)
-    code = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open(sys.argv[1], 'w'); time.sleep(600)"
+    ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    code = f"import signal, sys, time; {ignore}; open(sys.argv[1], 'w'); time.sleep(600)"
     kept = Beside(command(code, tmp_path / "up"))
     kept.start()
     until((tmp_path / "up").exists)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors as RFC 9457 problem details for programs, and as a page for people; never a traceback, never a path."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,9 +15,9 @@ from radproof.errors import RadproofError
 MEDIA = "application/problem+json"
 TITLES = {
     400: "Bad request", 401: "Not signed in", 403: "Not allowed", 404: "Not found", 405: "Method not allowed",
-    409: "Conflict", 412: "Changed meanwhile", 413: "Too large", 414: "Address too long", 415: "Unsupported media type", 421: "Misdirected request",
-    422: "Cannot be used", 428: "Condition required", 429: "Too many requests", 500: "Internal error",
-    503: "Not ready", 507: "No room left",
+    408: "Too slow", 409: "Conflict", 412: "Changed meanwhile", 413: "Too large", 414: "Address too long",
+    415: "Unsupported media type", 421: "Misdirected request", 422: "Cannot be used", 428: "Condition required",
+    429: "Too many requests", 500: "Internal error", 503: "Not ready", 507: "No room left",
 }  # fmt: skip
 
 
@@ -30,11 +31,11 @@ class ProblemDetails(BaseModel):
     errors: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])  # where each wrong field is, and why
 
 
-class Problem(Exception):  # noqa: N818
+class Problem(Exception):
     """An answer other than success."""
 
     def __init__(
-        self, status: int, detail: str, *, headers: dict[str, str] | None = None, errors: list[dict[str, Any]] = []
+        self, status: int, detail: str, *, headers: dict[str, str] | None = None, errors: Sequence[dict[str, Any]] = ()
     ) -> None:
         super().__init__(detail)
         self.status, self.detail, self.headers, self.errors = status, detail, headers or {}, list(errors)

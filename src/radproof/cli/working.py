@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `radproof worker`."""
 
-import logging
 import os
 import re
 import signal
@@ -38,6 +37,7 @@ def worker(
     goes on from there. SIGTERM gives back what is at work and ends it.
     """
     try:
+        from radproof.api.logs import configure
         from radproof.jobs.worker import Worker
         from radproof.store.settings import read_settings
     except ModuleNotFoundError as error:
@@ -45,8 +45,7 @@ def worker(
     settings = read_settings(config, home=home, worker_name=name)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", settings.worker_name):
         raise BadInput("a worker's name is made of letters, digits, dots, dashes and underscores, 64 at most")
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("radproof").setLevel(logging.INFO)
+    configure()
     one = Worker(settings, at_once=jobs)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=one.stop.set).start())  # the lock may be held here

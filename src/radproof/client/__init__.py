@@ -172,7 +172,12 @@ class Client:
         project: str | None = None,
     ) -> Run:
         """Queue a run of a saved plan (its id) or of a document whose model and data are ids of the server."""
-        asked = {"plan" if isinstance(plan, str) else "document": plan, "name": name, "priority": priority, "project": project}
+        asked = {
+            "plan" if isinstance(plan, str) else "document": plan,
+            "name": name,
+            "priority": priority,
+            "project": project,
+        }
         body = {key: value for key, value in asked.items() if value is not None}
         return Run.model_validate(self._server.call("POST", f"{API}/runs", json=body))
 

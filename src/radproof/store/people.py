@@ -52,9 +52,7 @@ def user_name(told: str) -> str:
     """A name to sign in with, in lower case. Raises BadInput."""
     name = told.strip().lower()
     if not _NAME.fullmatch(name) or name == LOCAL:
-        raise BadInput(
-            "name: expected 2 to 64 of a-z, 0-9 and . _ @ + - (not first), such as ada@example.org"
-        )
+        raise BadInput("name: expected 2 to 64 of a-z, 0-9 and . _ @ + - (not first), such as ada@example.org")
     return name
 
 

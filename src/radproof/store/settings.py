@@ -127,7 +127,7 @@ def read_settings(file: Path | None = None, **told: Any) -> Settings:
     Raises BadInput naming the setting that is wrong, and for a server beyond loopback without sign-in.
     """
     if file is not None and not file.is_file():
-        raise BadInput(f"no settings file {file}; expected a TOML file with keys such as home = \"/srv/radproof\"")
+        raise BadInput(f'no settings file {file}; expected a TOML file with keys such as home = "/srv/radproof"')
     _FILE.clear()
     if file is not None:
         _FILE["path"] = file

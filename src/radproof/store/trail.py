@@ -44,9 +44,9 @@ class Trail:
     def broken(self) -> int | None:
         """The number of the first event that does not follow the one before it; None: the chain is whole."""
         with self.database.reading() as session:
-            previous, number = FIRST, 0
-            for one in session.execute(select(Event).order_by(Event.number)).scalars().yield_per(1000):
-                number += 1
+            previous = FIRST
+            events = session.execute(select(Event).order_by(Event.number)).scalars().yield_per(1000)
+            for number, one in enumerate(events, 1):
                 if one.number != number or one.previous != previous or one.hash != digest(one):
                     return number
                 previous = one.hash

@@ -12,7 +12,6 @@ depends_on = None
 
 def upgrade() -> None:
     """Make them."""
-
     op.create_table(
         "events",
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
@@ -336,7 +335,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Remove them."""
-
     op.drop_table("reader_answers")
     with op.batch_alter_table("reader_tests", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_reader_tests_run_id"))

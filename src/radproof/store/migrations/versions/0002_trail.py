@@ -28,9 +28,7 @@ def upgrade() -> None:
         "CREATE TRIGGER events_no_change BEFORE UPDATE OR DELETE ON events "
         "FOR EACH ROW EXECUTE FUNCTION events_refuse()"
     )
-    op.execute(
-        "CREATE TRIGGER events_no_truncate BEFORE TRUNCATE ON events EXECUTE FUNCTION events_refuse()"
-    )
+    op.execute("CREATE TRIGGER events_no_truncate BEFORE TRUNCATE ON events EXECUTE FUNCTION events_refuse()")
 
 
 def downgrade() -> None:
