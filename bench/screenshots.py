@@ -1,26 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every page at 400 and 1280 pixels, light and dark: `python -m bench.screenshots`, by the system's Chromium."""
+"""Every page at 400 and 1280 pixels, light and dark, and what axe says: `python -m bench.screenshots`."""
 
 import argparse
 import os
 import shutil
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
-from playwright.sync_api import sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, sync_playwright
 
 from bench.load import server
 
 WIDTHS = (400, 1280)
 SCHEMES = ("light", "dark")
+TAGS = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}}
 
 
-def pages(url: str) -> dict[str, str]:
-    """A name for each page, and its address on a server with the example."""
-    with httpx.Client(base_url=f"{url}/api/v1", timeout=60) as client:
-        model, run, data = (client.get(f"/{kind}").json()["items"][0]["id"] for kind in ("models", "runs", "data"))
-        image = client.get(f"/runs/{run}/images", params={"outcome": "fooled", "limit": 1}).json()["items"][0]["id"]
+def pages(client: httpx.Client) -> dict[str, str]:
+    """A name for each page, and its address on a server with the example; `client` asks its API."""
+    model, run, data = (client.get(f"/{kind}").json()["items"][-1]["id"] for kind in ("models", "runs", "data"))
+    image = client.get(f"/runs/{run}/images", params={"outcome": "fooled", "limit": 1}).json()["items"][0]["id"]
     return {
         "overview": "/", "models": "/models", "model": f"/models/{model}", "new-model": "/models/new",
         "data-sets": "/data", "data-set": f"/data/{data}", "new-data-set": "/data/new", "assess": "/assess",
@@ -31,22 +34,60 @@ def pages(url: str) -> dict[str, str]:
     }  # fmt: skip
 
 
+def made(page: Page, addresses: dict[str, str]) -> dict[str, str]:
+    """Pages of what people do: a reader test before, in and after its trials, and a run that is at work."""
+    tests: list[str] = []
+    for _ in range(2):
+        page.goto(addresses["new-reader-test"])
+        page.locator("#f-trials, [name=trials]").first.fill("2")
+        page.get_by_role("button", name="Make the test").click()
+        page.wait_for_url("**/readers/rdr_*")
+        tests.append(urlsplit(page.url).path)
+    page.goto(f"{tests[1]}?begin=1")
+    for number in (2, 3):  # the next trial, then the outcome
+        page.get_by_role("button", name="Left one was altered").click()
+        page.get_by_text("Trial 2 of 2" if number == 2 else "Your result").first.wait_for()
+    page.goto(f"/assess?preset=full&model={addresses['model'].rsplit('/', 1)[1]}")
+    page.get_by_role("button", name="Start the assessment").click()
+    page.wait_for_url("**/runs/run_*")
+    return {
+        "reader-begin": tests[0],
+        "reader-trial": f"{tests[0]}?begin=1",
+        "reader-outcome": tests[1],
+        "live-run": urlsplit(page.url).path,
+    }
+
+
+def faults(page: Page, address: str, status: int) -> Iterator[str]:
+    """What is wrong with a page, once it is open."""
+    answer = page.goto(address)
+    page.wait_for_load_state("load")
+    if answer is None or answer.status != status:
+        yield f"{address}: {answer.status if answer else 'no answer'}"
+    if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+        yield f"{address} scrolls sideways at {page.viewport_size}"
+    for one in Axe().run(page, options=TAGS).response["violations"]:
+        yield f"{address}: {one['id']}: {[node['target'] for node in one['nodes']][:3]}"
+
+
 def draw(url: str, out: Path, chromium: str) -> list[str]:
-    """The files; addresses that answered otherwise than expected are returned."""
+    """The files; what is wrong with them is returned."""
     out.mkdir(parents=True, exist_ok=True)
+    with httpx.Client(base_url=f"{url}/api/v1", timeout=60) as client:
+        addresses = pages(client)
     wrong: list[str] = []
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        first = browser.new_page(base_url=url)
+        addresses |= made(first, addresses)
+        first.close()
         for width, scheme in product(WIDTHS, SCHEMES):
-            context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+            context = browser.new_context(  # axe is put into the page from outside, which the policy would refuse
+                base_url=url, viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
+            )
             page = context.new_page()
-            for name, address in pages(url).items():
-                answer = page.goto(f"{url}{address}")
-                page.wait_for_load_state("load")
-                if answer is None or answer.status != (404 if name == "nothing" else 200):
-                    wrong.append(f"{address}: {answer.status if answer else 'no answer'}")
-                if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
-                    wrong.append(f"{address} scrolls sideways at {width} px")
+            for name, address in addresses.items():
+                wrong += faults(page, address, 404 if name == "nothing" else 200)
                 page.screenshot(path=out / f"{name}-{width}-{scheme}.png", full_page=True)
             context.close()
         browser.close()

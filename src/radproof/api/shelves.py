@@ -48,4 +48,4 @@ def jobs_of(session: Session, subjects: list[str]) -> dict[str, Job]:
 def person(session: Session, id: str | None) -> str:
     """Who made it."""
     user = session.get(User, id, options=[load_only(User.id, User.name)]) if id else None
-    return user.name if user else "somebody who left"
+    return user.name if user else "not recorded"

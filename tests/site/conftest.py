@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server with a finished run, and a browser signed in as its first administrator."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.site.running import PASSWORD, Site
+
+PLAN = {
+    "name": "tiny",
+    "title": "A tiny network on drawn chest X-rays",
+    "seed": 1,
+    "data": {"kind": "phantom", "count": 300, "size": 48, "seed": 1, "images": 12},
+    "model": {
+        "train": {
+            "architecture": "cxrnet", "input_size": 48, "hidden": 0, "dropout": 0.0, "head_epochs": 0, "epochs": 6,
+            "unfreeze": "all", "lr": 0.003, "schedule": "onecycle", "patience": 50, "balance": "none",
+            "augment": {"enabled": False}, "precision": "fp32",
+        }
+    },
+    "attacks": ["fgsm", {"name": "pgd", "steps": 5}],
+    "budgets": ["1/255", "8/255"],
+    "defenses": ["jpeg_tvm"],
+    "adaptive": [{"name": "pgd", "steps": 2}],
+    "detectors": ["drift"],
+    "detection": {"benign": False, "images": 40, "required": False},
+    "smallest": None,
+    "survival": False,
+    "precision": "fp32",
+    "batch": 12,
+    "bootstrap": 100,
+    "gallery": 3,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run's folder, with a guard beside it."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "plan.yaml").write_text(yaml.safe_dump(PLAN))
+    run = folder / "run"
+    _radproof("assess", folder / "plan.yaml", "--out", run)
+    data = next((run / "data").glob("*/manifest.parquet")).parent
+    _radproof(
+        "guard",
+        "--model",
+        run / "model",
+        "--data",
+        data,
+        "--out",
+        run / "guard.safetensors",
+        "--rate",
+        "0.2",
+        "--seed",
+        "1",
+    )
+    return run
+
+
+def _radproof(*arguments: object) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "radproof", *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, finished: Path):
+    """The server, with the run in project "Example"."""
+    made = Site(tmp_path_factory.mktemp("site") / "home", "--example", str(finished))
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Debian's browser."""
+    path = shutil.which("chromium")
+    missing = "needs Chromium (apt-get install chromium) and the playwright package"
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        path = None
+    if path is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def signed_in(site: Site, chromium) -> dict:
+    """The state of a browser that is signed in as the administrator, who came by the one-time link."""
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(site.link)
+    page.get_by_label("Name").fill("ada")
+    page.get_by_label("Password", exact=False).first.fill(PASSWORD)
+    page.get_by_label("The same password again").fill(PASSWORD)
+    page.locator("main button.primary").click()
+    page.wait_for_url(lambda url: "/invite/" not in url)
+    if "/login" in page.url:
+        sign_in(page, site)
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+def sign_in(page, site: Site) -> None:
+    """By name and password."""
+    page.goto(site.address + "/login")
+    page.get_by_label("Name").fill("ada")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.locator("main button.primary").click()
+    page.wait_for_url(lambda url: "/login" not in url)
+
+
+@pytest.fixture
+def page(site: Site, chromium, signed_in):
+    """A page of the signed-in browser; what its console says must be nothing bad."""
+    context = chromium.new_context(storage_state=signed_in, base_url=site.address, accept_downloads=True)
+    shown = context.new_page()
+    said: list[str] = []
+    shown.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    shown.on("pageerror", lambda error: said.append(str(error)))
+    yield shown
+    context.close()
+    assert said == []
