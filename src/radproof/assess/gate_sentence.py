@@ -22,6 +22,7 @@ GRAMMAR = """\
   not worse than RUN by 0.02 [@ 4/255] [with DEFENCE] [for GOAL]"""
 
 DOUBTS, COMPARED, GRADES = "doubts", "not_worse", "ABCDE"
+_WORSE = "not worse than"
 _ATTACKED = frozenset({"@", "with", "under", "for"})
 _CLAUSES = {  # of each metric: which way it is bounded, and what may follow
     "robust_accuracy": (">=", _ATTACKED),
@@ -70,11 +71,11 @@ def read_gate(sentence: str) -> Gate:
     if head == "no serious doubts":
         _only(sentence, clauses, frozenset())
         return Gate(sentence, DOUBTS)
-    if head.startswith("not worse than "):
+    if head.startswith(f"{_WORSE} "):
         _only(sentence, clauses, frozenset({"by", "@", "with", "for"}))
         if "by" not in clauses:
             raise _bad(sentence, "say by how much it may be worse: by 0.02")
-        run = head.removeprefix("not worse than ").strip()
+        run = head.removeprefix(_WORSE).strip()
         return _told(Gate(sentence, COMPARED, _share(sentence, clauses.pop("by")), run=run), clauses)
     promise = _PROMISE.fullmatch(head)
     if promise is None:
@@ -126,6 +127,18 @@ def anchor_gate(sentence: str, base: Path) -> str:
     """The sentence with the folder of its run made absolute."""
     gate = read_gate(sentence)
     return sentence.replace(gate.run, str((base / gate.run).resolve()), 1) if gate.run else sentence
+
+
+def placed_gate(gate: Gate, run: str) -> str:
+    """A sentence of `not worse than` again from its parts, with another name for the run.
+
+    Raises BadPlan where the new one would not be read as the old one: such as for a folder with " by " in its name.
+    """
+    _, clauses = _clauses(gate.text)
+    text = " ".join([f"{_WORSE} {run}", *(f"{keyword} {value}" for keyword, value in clauses.items())])
+    if read_gate(text) != replace(gate, text=text, run=run):
+        raise BadPlan("gate: the run's folder cannot stand in a sentence; give the server a home without such words")
+    return text
 
 
 def _known(gate: Gate, what: str, name: str, known: Collection[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from sqlalchemy.orm import Session
 
+from radproof.assess.gate_sentence import placed_gate, read_gate
 from radproof.errors import BadPlan
 from radproof.store.ids import is_id
 from radproof.store.settings import Settings
@@ -16,12 +17,11 @@ T = TypeVar("T", Model, DataSet)
 _FILES = ("path", "card", "weights", "patients", "labels", "mask", "network", "label_tag")  # that name a file
 _NETWORK = re.compile(r"(torchvision:)?[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # no address, no folder
 _REMOTE = ("endpoint", "url", "pretrained")
-_COMPARED = re.compile(r"^(\s*not worse than\s+)(\S+)(.*)$", re.DOTALL)
 _FIXED = ("split", "inflate", "voi", "axis", "slices", "classes", "multi_label", "window", "count")  # at the import
 
 
 def materialise(
-    document: Mapping[str, Any], session: Session, settings: Settings, *, project: str | None = None
+    document: Mapping[str, Any], session: Session, settings: Settings, *, project: str
 ) -> dict[str, Any]:
     """The plan with paths, as `radproof assess` reads it.
 
@@ -52,7 +52,7 @@ def materialise(
 class _Places:
     """Where things of the database lie."""
 
-    def __init__(self, session: Session, settings: Settings, project: str | None) -> None:
+    def __init__(self, session: Session, settings: Settings, project: str) -> None:
         self.session, self.settings, self.project = session, settings, project
 
     def network(self, entry: Any, where: str, *, always: bool = False) -> dict[str, Any]:
@@ -89,21 +89,21 @@ class _Places:
         return {**told, "kind": kind if _is_text(kind) else "manifest", "path": self._path(one.path)}
 
     def gate(self, sentence: str) -> str:
-        """`not worse than run_…` with the run's folder."""
-        found = _COMPARED.match(sentence)
-        if found is None:
+        """`not worse than run_…` with the run's folder; read by what will read it, so that nothing slips past."""
+        gate = read_gate(sentence)
+        if not gate.run:
             return sentence
-        run = self.session.get(Run, found[2]) if is_id(found[2], "run") else None
-        if run is None or self.project not in (None, run.project_id):
+        run = self.session.get(Run, gate.run) if is_id(gate.run, "run") else None
+        if run is None or run.project_id != self.project:
             raise BadPlan("gate: `not worse than` takes a run's name on this server (run_…); there is none like that")
         if run.state != "done":
             raise BadPlan("gate: the run to compare with is not finished")
-        return f"{found[1]}{self.settings.folder('runs', run.id)}{found[3]}"
+        return placed_gate(gate, str(self.settings.folder("runs", run.id).resolve()))
 
     def _found(self, kind: type[T], named: Any, prefix: Literal["mdl", "dat"], where: str) -> T:
         what = "model" if prefix == "mdl" else "data set"
         found = self.session.get(kind, named) if isinstance(named, str) and is_id(named, prefix) else None
-        if found is None or self.project not in (None, found.project_id):
+        if found is None or found.project_id != self.project:
             raise BadPlan(f"{where}.id: no {what} of that name")
         if found.state != "ready":
             raise BadPlan(f"{where}.id: this {what} is not ready: it is {found.state}")
