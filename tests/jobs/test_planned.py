@@ -5,7 +5,10 @@ import json
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from radproof.assess.gate_sentence import read_gate
 from radproof.errors import BadPlan
 from radproof.jobs.assessing import plain, sweep
 from radproof.jobs.planned import materialise
@@ -138,6 +141,64 @@ def test_a_gate_compares_with_a_finished_run_of_the_project(place):
     running = add(one, Run, "run", plan_id=plan, model_id=one.model, state="running")
     with pytest.raises(BadPlan, match="not finished"):
         place({"gate": [f"not worse than {running} by 0.02"]})
+
+
+def runs(one):
+    """(a finished run of the project, one of another project)"""
+    with one.database.writing() as session:
+        if session.get(Project, "prj_other") is None:
+            session.add(Project(id="prj_other", name="other"))
+    found = []
+    for project in (one.project, "prj_other"):
+        model = add(one, Model, "mdl", path="models/x", state="ready", project_id=project)
+        plan = add(one, SavedPlan, "pln", digest="0" * 64, project_id=project)
+        found.append(add(one, Run, "run", plan_id=plan, model_id=model, state="done", project_id=project))
+    return found
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "not  worse than ../runs/{other} by 0.02",
+        "not worse\tthan ../runs/{other} by 0.02",
+        "not worse than\n../runs/{other} by 0.02",
+        " not worse than {mine} /../{other} by 0.02",
+        "not worse than {mine} by 0.02 @ 4/255 with ../{other} by 0.1",
+        "not worse than {other} by 0.02",
+        "not worse than {mine}/ by 0.02",
+        "not\u00a0worse than /etc by 0.02",
+    ],
+)
+def test_a_gate_reaches_no_other_folder(place, sentence):
+    mine, other = runs(place.laboratory)
+    with pytest.raises(BadPlan):
+        place({"gate": [sentence.format(mine=mine, other=other)]})
+
+
+SPACE = st.text(" \t\n\r\f\v\u00a0\u2003\u3000", min_size=1, max_size=3)
+NAMES = st.lists(
+    st.sampled_from(["MINE", "OTHER", "/", "..", ".", "runs", "~", "x", "by", "with", "@", " ", "\t", "\u2003"]),
+    min_size=1,
+    max_size=6,
+)
+
+
+@pytest.fixture
+def compared(place):
+    return place, runs(place.laboratory)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(spaces=st.tuples(*[SPACE] * 5), pieces=NAMES, tail=st.sampled_from(["", " @ 4/255", "  with jpeg"]))
+def test_whatever_a_gate_names_is_the_folder_of_an_own_run_or_refused(compared, spaces, pieces, tail):
+    place, (mine, other) = compared
+    a, b, c, d, e = spaces
+    name = "".join(pieces).replace("MINE", mine).replace("OTHER", other)
+    try:
+        (found,) = place({"gate": [f"{a}not{b}worse{c}than{d}{name}{e}by 0.02{tail}"]})["gate"]
+    except BadPlan:
+        return
+    assert read_gate(found).run == str(place.laboratory.settings.folder("runs", mine))
 
 
 @pytest.mark.parametrize("value", [1e-05, 2.5e-07, 1e22, 0.1, {"a": [1, None, True, 'é"\n1/255']}, {"lr": 1e-5}])

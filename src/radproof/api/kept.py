@@ -11,6 +11,8 @@ from threading import Lock
 
 from radproof.api.problems import Problem
 from radproof.api.screened import Nonsense, Opened, Said, parsed
+from radproof.api.spool import Spool
+from radproof.core.guard_memory import guard_memory
 from radproof.core.guard import Limits
 from radproof.core.resident import Gone, Resident, Silent
 from radproof.errors import BadInput
@@ -41,7 +43,7 @@ class Kept:
     def __init__(
         self,
         guard_id: str,
-        room: Path,
+        spool: Spool,
         model: Path,
         guard: Path,
         *,
@@ -51,14 +53,19 @@ class Kept:
         task: str,
         paths: Sequence[Path],
     ) -> None:
-        """Start it. `room`: a private folder; `read`: what it may read besides that and the guard."""
+        """Start it in a room of the spool. `read`: what it may read besides that and the guard."""
+        room = spool.room()
         self.guard_id, self.waiting = guard_id, 0
-        self._room, self._image, self._patience = room, room / "image", patience
+        self._spool, self._room, self._image, self._patience = spool, room, room / "image", patience
         self._turn, self._first, self._number = Lock(), None, 0
         self._began = time.monotonic()
         arguments = {"model": str(model), "guard": str(guard), "image": str(self._image), "threads": threads}
-        limits = Limits(memory=_memory(), cpu=None, wall=None)
-        self._resident = Resident(task, arguments, room, read=[room, guard, *read], limits=limits, paths=paths)
+        try:
+            limits = Limits(memory=guard_memory(MEMORY, share=SHARE), cpu=None, wall=None)
+            self._resident = Resident(task, arguments, room, read=[room, guard, *read], limits=limits, paths=paths)
+        except BaseException:
+            spool.leave(room)
+            raise
 
     @property
     def alive(self) -> bool:
@@ -88,7 +95,7 @@ class Kept:
     def close(self) -> None:
         """End the process; the image that it was judging, if any, is gone too."""
         self._resident.close()
-        shutil.rmtree(self._room, ignore_errors=True)
+        self._spool.leave(self._room)
 
     def _opened(self) -> Opened:
         if self._first is not None:
@@ -137,10 +144,3 @@ def _put(image: Path, place: Path) -> None:
         made = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(made, "wb") as copy, image.open("rb") as source:
             shutil.copyfileobj(source, copy, 1 << 20)
-
-
-def _memory() -> int:
-    try:
-        return min(MEMORY, int(SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")))
-    except (ValueError, OSError):
-        return MEMORY

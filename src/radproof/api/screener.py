@@ -124,7 +124,7 @@ class Screeners:
     def _start(self, opening: Opening) -> Kept:
         return Kept(
             opening.guard_id,
-            self._spool.room(),
+            self._spool,
             opening.model,
             opening.guard,
             read=[opening.folder],

@@ -21,9 +21,9 @@ class Spool:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._locks: list[int] = []
+        self._locks: dict[Path, int] = {}
         self._inbox: Path | None = None
-        self._lock = Lock()
+        self._lock, self._first = Lock(), Lock()
         self._sweep()
 
     def room(self) -> Path:
@@ -33,12 +33,21 @@ class Spool:
         folder.mkdir(mode=0o700)
         lock = os.open(folder / _HELD, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        self._locks.append(lock)
+        with self._lock:
+            self._locks[folder] = lock
         return folder
+
+    def leave(self, folder: Path) -> None:
+        """Remove a room with what lies in it, and let go of its lock; a room that was left already is left so."""
+        with self._lock:
+            lock = self._locks.pop(folder, None)
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
 
     def inbox(self) -> Path:
         """Where images arrive: no process of a model may look there."""
-        with self._lock:
+        with self._first:
             self._inbox = self._inbox or self.room()
             return self._inbox
 
@@ -46,8 +55,11 @@ class Spool:
         """Let go of the locks."""
         if self._inbox:
             shutil.rmtree(self._inbox, ignore_errors=True)
-        while self._locks:
-            os.close(self._locks.pop())
+        with self._lock:
+            locks = [*self._locks.values()]
+            self._locks.clear()
+        for lock in locks:
+            os.close(lock)
 
     def _sweep(self) -> None:
         for folder in self.root.iterdir() if self.root.is_dir() else ():

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plans with strangers' model files do all of their work in a guarded process; others do it here."""
 
-import math
-import os
 from collections.abc import Collection, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -19,6 +17,7 @@ from radproof.assess.reading import networks, of_plan, own_images
 from radproof.assess.result import Certified, Result
 from radproof.core.files import write_text
 from radproof.core.guard import STRICT, Guarded, Limits, guarded, inside, missing
+from radproof.core.guard_memory import MEMORY, guard_memory
 from radproof.core.guard_watch import remove
 from radproof.core.progress import SILENT, Progress
 from radproof.core.records import Doubt
@@ -28,8 +27,6 @@ from radproof.models.opening import is_own
 
 Work = Literal["assess", "craft", "certify"]
 T = TypeVar("T")
-MEMORY = "RADPROOF_GUARD_MEMORY"  # gigabytes that a guarded assessment may hold
-SHARE = 0.75  # of the machine's memory, where nothing is said
 _SHORT = ("of memory, over its limit", "for want of memory", "ran out of memory")  # what a guard then says
 
 
@@ -129,7 +126,7 @@ def call(
             arguments,
             read=read,
             write=write,
-            limits=Limits(memory=_memory(), cpu=None, wall=None),
+            limits=Limits(memory=guard_memory(), cpu=None, wall=None),
             progress=progress,
             what=what,
             blame=blame,
@@ -185,17 +182,3 @@ def _weak(level: Sequence[str]) -> list[Doubt]:
         f"{STRICT}=strict refuses to open files so"
     )
     return [Doubt(kind="weak-guard", about="all", message=message, severity="note")]
-
-
-def _memory() -> int:
-    """Bytes that the guarded process may hold."""
-    told = os.environ.get(MEMORY)
-    if told is None:
-        try:
-            return int(SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-        except (ValueError, OSError):
-            return 8 * 2**30
-    with suppress(ValueError):
-        if math.isfinite(size := float(told)) and size > 0:
-            return int(size * 2**30)
-    raise BadInput(f"{MEMORY} is gigabytes as a number above zero, such as 8; got {told!r}")
