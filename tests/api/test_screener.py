@@ -10,6 +10,7 @@ from tests.api.lodging import ask, left, lodging_fixture, screeners  # noqa: F40
 from tests.api.seeded import until
 from tests.core import lodgers
 
+from radproof.api import kept
 from radproof.api.kept import Patience
 from radproof.api.screened import Nonsense, Opened, Said, parsed
 from radproof.api.spool import Spool
@@ -103,6 +104,52 @@ def test_what_a_killed_server_left_is_removed_and_what_another_one_holds_is_not(
     dead.close()
     Spool(tmp_path / "s").room()
     assert held.is_dir() and not deserted.exists()
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_rooms_that_were_left_keep_no_descriptor_and_no_folder(tmp_path):
+    spool = Spool(tmp_path / "s")
+    inbox, before = spool.inbox(), descriptors()
+    for _ in range(30):
+        room = spool.room()
+        (room / "image").write_bytes(b"pixels")
+        spool.leave(room)
+        spool.leave(room)
+    assert descriptors() == before
+    assert list((tmp_path / "s").iterdir()) == [inbox]
+    spool.close()
+    assert descriptors() == before - 1
+
+
+def test_a_model_that_was_closed_keeps_no_descriptor(house, lodging):
+    who, add = lodging
+    models = [add(["answer"]) for _ in range(3)]
+    ask(who, models[0])
+    house.service.screeners.close_model(models[0])
+    before = descriptors()
+    for model in models[1:]:
+        assert ask(who, model).status_code == 200
+        house.service.screeners.close_model(model)
+    until(lambda: descriptors() <= before)
+
+
+@pytest.mark.parametrize(("told", "gigabytes"), [("1.5", 1.5), ("40", 40)])
+def test_a_models_process_holds_as_much_memory_as_the_environment_says(house, lodging, monkeypatch, told, gigabytes):
+    found = []
+
+    class Made(kept.Resident):
+        def __init__(self, *given, limits, **how):
+            found.append(limits.memory)
+            super().__init__(*given, limits=limits, **how)
+
+    monkeypatch.setattr(kept, "Resident", Made)
+    monkeypatch.setenv("RADPROOF_GUARD_MEMORY", told)
+    who, add = lodging
+    assert ask(who, add(["answer"])).status_code == 200
+    assert found == [int(gigabytes * 2**30)]
 
 
 @pytest.mark.parametrize(
