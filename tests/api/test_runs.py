@@ -19,6 +19,7 @@ from radproof.store.ids import new_id
 from radproof.store.tables import DataSet, Event, Job, Model, Run
 
 RUNS, PLANS = "/api/v1/runs", "/api/v1/plans"
+FOREIGN = {"name": "foreign", "library": "torchattacks"}
 
 
 @pytest.fixture
@@ -111,6 +112,23 @@ def test_the_cost_is_told_before_anything_runs(house: House, developer: Person, 
         ({"surrogates": {"a": {"path": "/etc"}}}, "surrogates"),
         ({"attacks": [{"name": "stm", "network": "/etc/passwd"}]}, "attacks"),
         ({"attacks": [{"name": "foreign", "library": "torchattacks"}]}, "attacks"),
+        ({"attacks": [" foreign[x]"]}, "other libraries"),
+        ({"adaptive": [{"name": "foreign "}]}, "other libraries"),
+        ({"detectors": ["drift"], "detection": {"aware": ["foreign"]}}, "detection.aware"),
+        ({"detectors": ["drift"], "detection": {"learned": {"attacks": ["pgd", FOREIGN]}}}, "other libraries"),
+        ({"hardened": {"h": {"train": {"adversarial": {"attack": "foreign"}}}}}, "other libraries"),
+        ({"hardened": {"h": {"train": {"adversarial": {"attack": FOREIGN}}}}}, "other libraries"),
+        ({"hardened": {"h": {"like": "model", "denoiser": {"attack": "foreign"}}}}, "other libraries"),
+        ({"surrogates": {"s": {"train": {"adversarial": {"attack": FOREIGN}}}}}, "other libraries"),
+        ({"corruptions": ["foreign"]}, "other libraries"),
+        ({"detectors": ["drift"], "detection": {"aware": ["pgd"] * 17}}, "detection.aware"),
+        ({"data": {"kind": "phantom", "count": "1000000"}}, "data.count"),
+        ({"data": {"kind": "phantom", "count": 5000.5}}, "data.count"),
+        ({"attacks": [{"name": "square", "queries": 1_000_000}]}, "attacks.queries"),
+        ({"attacks": [{"name": "square", "params": {"queries": "1_000_000"}}]}, "attacks.params.queries"),
+        ({"spending": {"gradients": [10**6]}}, "spending.gradients"),
+        ({"surrogates": {"s": {"train": {"epochs": 1000}}}}, "surrogates.s.train.epochs"),
+        ({"certify": {"n": 10_000_000}}, "certify.n"),
         ({"attacks": ["pgd"] * 1000}, "attacks"),
         ({"attacks": 5}, "attacks"),
         ({"attacks": [None]}, "attacks"),
@@ -154,6 +172,23 @@ def test_web_json_depth_nan_and_what_is_no_text_are_refused(developer: Person, b
         assert found.headers["content-type"] == "application/problem+json"
 
 
+def test_an_attack_of_another_library_is_meant_by_nothing_but_its_name(developer: Person, seeds: Seeds) -> None:
+    found = developer.client.post(PLANS, json={"document": plan(seeds, title="foreign")})
+    assert found.status_code == 201, found.text
+
+
+def test_a_gate_reaches_no_run_of_another_project(house: House, developer: Person, seeds: Seeds) -> None:
+    theirs = seed(house, None, house.person("developer", project="other"))
+    for named in (f"../runs/{theirs.run}", f"{seeds.run} /../{theirs.run}", f"{seeds.run}/../{theirs.run}", theirs.run):
+        for space in (" ", "  ", "\t", "\u00a0"):
+            for path in (PLANS, RUNS, f"{PLANS}/estimate"):
+                document = plan(seeds, gate=[f"not{space}worse than {named} by 0.02"])
+                found = developer.client.post(path, json={"document": document})
+                assert found.status_code == 422 and theirs.model not in found.text, found.text
+    own = plan(seeds, gate=[f"not  worse than {seeds.run} by 0.02"])
+    assert developer.client.post(PLANS, json={"document": own}).status_code == 201
+
+
 def test_things_of_another_project_are_refused_as_if_there_were_none(house: House, seeds: Seeds) -> None:
     stranger = house.person("developer", project="other")
     theirs = seed(house, None, stranger)
@@ -170,8 +205,8 @@ def test_things_of_another_project_are_refused_as_if_there_were_none(house: Hous
             {"document": plan(theirs, surrogates={"a": {"id": none["mdl"]}})},
         ),
         (
-            {"document": plan(theirs, gate=[f"not worse than {seeds.run}"])},
-            {"document": plan(theirs, gate=[f"not worse than {none['run']}"])},
+            {"document": plan(theirs, gate=[f"not worse than {seeds.run} by 0.02"])},
+            {"document": plan(theirs, gate=[f"not worse than {none['run']} by 0.02"])},
         ),
         ({"plan": seeds.plan}, {"plan": none["pln"]}),
         (

@@ -200,6 +200,14 @@ def test_a_command_is_told_nothing_secret(hand, monkeypatch):
     assert {name for name in names if name.startswith("RADPROOF")} == {"RADPROOF_SUPERVISED"}
 
 
+def test_a_command_is_told_how_its_guard_is_set():
+    told = {"RADPROOF_GUARD": "strict", "RADPROOF_GUARD_MEMORY": "4", "RADPROOF_GUARDED": "1", "RADPROOF_GUARD_X": "1"}
+    assert {name for name in environment(told, 1) if name.startswith("RADPROOF_GUARD")} == {
+        "RADPROOF_GUARD",
+        "RADPROOF_GUARD_MEMORY",
+    }
+
+
 def test_as_many_threads_after_every_restart():
     assert environment({}, 3)["OMP_NUM_THREADS"] == "3"
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy.orm import Session
 
 from radproof.api.access import Caller, home_project, owned
+from radproof.api.bounded import check_bounds
 from radproof.api.finished import scrubbed
 from radproof.api.problems import Problem
 from radproof.api.service import Service
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from radproof.assess.plan import Plan
 
 DEEPEST, MOST_VALUES, LONGEST = 12, 4000, 2000  # levels; values; characters of one text
-PHANTOMS, PHANTOM_SIZE = 5000, 512
-_MOST = {"attacks": 40, "budgets": 16, "goals": 12, "defenses": 16, "adaptive": 16, "detectors": 12, "corruptions": 40,
-         "surrogates": 6, "hardened": 8, "gate": 40}  # fmt: skip
 _FIELD = re.compile(r"[A-Za-z_][\w.\[\]-]{0,120}")
 
 
@@ -58,7 +56,7 @@ def checked(service: Service, who: Caller, document: Mapping[str, Any], project:
     """
     plain(document)
     told = dict(document)
-    _bounded(told)
+    check_bounds(told)
     with service.database.reading() as session, _explained(service):
         model, data = _things(session, who, told)
         where = home_project(who, project or model.project_id)
@@ -103,24 +101,6 @@ def _encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _bounded(told: Mapping[str, Any]) -> None:
-    for key, most in _MOST.items():
-        if isinstance(found := told.get(key), list | dict) and len(cast("list[Any]", found)) > most:
-            raise Problem(422, f"{key}: {len(cast('list[Any]', found))} entries; a server takes at most {most}")
-    data = told.get("data")
-    if isinstance(data, dict):
-        wanted = cast("dict[str, Any]", data)
-        for key, most in (("count", PHANTOMS), ("size", PHANTOM_SIZE)):
-            if wanted.get("kind") == "phantom" and isinstance(wanted.get(key), int) and wanted[key] > most:
-                raise Problem(422, f"data.{key}: a server draws at most {PHANTOMS} phantoms of {PHANTOM_SIZE} pixels")
-    for key in ("attacks", "adaptive"):
-        found = told.get(key)
-        for part in cast("list[Any]", found) if isinstance(found, list) else []:
-            name = cast("dict[str, Any]", part).get("name") if isinstance(part, dict) else part
-            if isinstance(name, str) and name.partition("[")[0] == "foreign":
-                raise Problem(422, f"{key}: attacks of other libraries run on the command line alone, not on a server")
 
 
 def _things(session: Session, who: Caller, told: Mapping[str, Any]) -> tuple[Model, DataSet | None]:
