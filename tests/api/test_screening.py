@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Screening by API and page: answers, refusals, roles, projects, and no trace of any image."""
 
+import hashlib
 import json
 import logging
+import re
 
 import pytest
 from sqlalchemy import select
 from tests.api.lodging import URL, ask, left, lodging_fixture, png, screeners  # noqa: F401
 
 from radproof.store.ids import new_id
-from radproof.store.tables import Event
+from radproof.store.tables import Event, GuardFile, Model
 
 
 def test_an_answer_says_verdict_figures_and_what_to_do(house, lodging):
@@ -22,8 +24,6 @@ def test_an_answer_says_verdict_figures_and_what_to_do(house, lodging):
     assert told["headline"] == "Do not rely on the model's answer for this image."
     assert told["suspicion"]["flagged"] is True and told["suspicion"]["threshold"] == 1.5 and told["phantom"] is True
     assert told["notice"].startswith("Not for diagnosis") and told["outside"] is None
-    import hashlib
-
     assert told["image"] == hashlib.sha256(png()).hexdigest()[:16]
     assert left(house) == []
 
@@ -136,3 +136,32 @@ def test_a_script_gets_the_answer_alone(lodging):
         "/screen", data={"model": add(["answer"])}, files={"image": ("a", png())}, headers={"X-Fragment": "answer"}
     )
     assert page.text.lstrip().startswith("<section") and "data-said=" in page.text
+
+
+def chosen(text: str) -> list[str]:
+    return re.findall(r'<option value="([^"]*)" selected>', text)
+
+
+@pytest.mark.parametrize("plan", ["answer", "refuse"])
+def test_without_javascript_model_and_view_stay_as_they_were_chosen_and_the_answer_names_them(house, lodging, plan):
+    who, add = lodging
+    models = [add([plan]) for _ in range(3)]
+    with house.service.database.writing() as session:
+        for number, model in enumerate(models):
+            session.get(Model, model).name = f"Chest {number}"
+            guard = session.execute(select(GuardFile).where(GuardFile.model_id == model)).scalar_one()
+            guard.facts = {"suspicion": {"thresholds": {"by": "view"}}}
+    data = {"model": models[2], "view": "LATERAL"}
+    page = who.client.post("/screen", data=data, files={"image": ("a.png", png())}).text
+    assert chosen(page) == [models[2]] and 'name="view"' in page and 'value="LATERAL"' in page
+    card = page[page.index("data-said") :]
+    assert "Chest 2" in card and "LATERAL" in card and hashlib.sha256(png()).hexdigest()[:16] in card
+    assert "Chest 0" not in card
+
+
+def test_a_form_that_did_not_come_whole_chooses_no_model_for_anybody(house, lodging):
+    who, add = lodging
+    object.__setattr__(house.service, "settings", house.service.settings.model_copy(update={"image_megabytes": 1}))
+    models = [add(["answer"]) for _ in range(2)]
+    page = who.client.post("/screen", data={"model": models[1]}, files={"image": ("a", b"x" * 1_000_001)})
+    assert page.status_code == 413 and chosen(page.text) == [""] and ">Choose a model<" in page.text

@@ -2,6 +2,7 @@
 """Screening of one image: which models can, what is answered, and what the trail learns of it. No image is kept."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -95,13 +96,20 @@ def screenable(service: Service, who: Caller) -> list[Screenable]:
         return [Screenable(model, guards.get(model.id)) for model in models]
 
 
-async def screen(request: Request, service: Service, who: Caller) -> ScreeningAnswer:
-    """Take the form's image, and have it judged. Raises Problem 400 to 429 and 503."""
+async def screen(
+    request: Request, service: Service, who: Caller, heard: Callable[[Image], None] | None = None
+) -> ScreeningAnswer:
+    """Take the form's image, and have it judged; `heard` is told what was asked once the form is read.
+
+    Raises Problem 400 to 429 and 503.
+    """
     if int_of(request.headers.get("content-length")) == 0:
         raise Problem(422, "the form is empty; expected image and model")
     async with received(request, service, who, IMAGE, taken=PassingTaker) as form:
         file = form.files["image"]
         image = Image(file.path, file.sha256, form.fields.get("model", ""), form.fields.get("view") or None)
+        if heard is not None:
+            heard(image)
         if not image.model:
             raise Problem(422, "the form has no model; expected the name of one, as /api/v1/models lists them")
         loop = asyncio.get_running_loop()

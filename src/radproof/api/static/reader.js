@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys, zoom and the time of an answer. The test works without this.
+// Keys while the pair has the focus, zoom, and the time of an answer. The test works without this.
 "use strict";
 (() => {
   const form = document.querySelector("[data-trial]");
   if (!form) return;
+  const watched = document.querySelector("[data-watched]");
   const pair = document.querySelector("[data-pair]");
   const zoom = document.querySelector("[data-zoom]");
   const [left, right] = form.querySelectorAll("button[name=answer]");
@@ -37,7 +38,9 @@
       }
     });
   }
-  document.addEventListener("keydown", (event) => {
+  watched.tabIndex = -1;
+  watched.focus();
+  watched.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
     const scrolling = pair.classList.contains("large") && frames.includes(document.activeElement);
     if (event.key === "1" || (event.key === "ArrowLeft" && !scrolling)) { event.preventDefault(); left.click(); }

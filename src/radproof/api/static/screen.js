@@ -5,12 +5,28 @@
   const form = document.querySelector("[data-screen]");
   if (!form) return;
   const find = (name) => document.querySelector(`[data-${name}]`);
-  const [drop, told, preview, blind, place, status] = ["drop", "told", "preview", "blind", "answer", "status"].map(find);
+  const names = ["drop", "told", "preview", "blind", "answer", "status", "none"];
+  const [drop, told, preview, blind, place, status, none] = names.map(find);
   const input = form.elements.image;
   const button = form.querySelector("button");
   const shown = preview.querySelector("img");
   let address = "";
   let asked = 0;
+  let request = null;
+
+  const rest = () => {
+    request = null;
+    button.disabled = false;
+    button.textContent = "Screen the image";
+    place.removeAttribute("aria-busy");
+  };
+  const forget = () => { // an answer stands beside nothing but what it was asked about
+    asked++;
+    request?.abort();
+    rest();
+    place.replaceChildren(none.content.cloneNode(true));
+    status.textContent = "";
+  };
 
   const show = () => {
     if (address) URL.revokeObjectURL(address);
@@ -24,6 +40,7 @@
   shown.addEventListener("load", () => { preview.hidden = false; });
   shown.addEventListener("error", () => { blind.hidden = !address; });
   input.addEventListener("change", show);
+  for (const name of ["input", "change"]) form.addEventListener(name, forget);
 
   told.hidden = false;
   for (const name of ["dragenter", "dragover"]) {
@@ -34,19 +51,22 @@
     event.preventDefault();
     if (event.dataTransfer.files.length !== 1) { status.textContent = "Drop one image at a time."; return; }
     input.files = event.dataTransfer.files;
+    forget();
     show();
   });
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const number = ++asked;
+    forget();
+    const number = asked;
+    request = new AbortController();
     button.disabled = true;
     place.setAttribute("aria-busy", "true");
     status.textContent = "The image is being screened.";
     button.textContent = "Screening…";
     try {
       const answer = await fetch(form.action, {
-        method: "POST", body: new FormData(form),
+        method: "POST", body: new FormData(form), signal: request.signal,
         headers: { "X-CSRF-Token": form.elements.csrf_token.value, "X-Fragment": "answer" },
       });
       const text = await answer.text();
@@ -57,11 +77,9 @@
       status.textContent = parsed.dataset.said;
       place.querySelector("h2").focus();
     } catch {
-      status.textContent = "The server could not be reached. Try again.";
+      if (number === asked) status.textContent = "The server could not be reached. Try again.";
     } finally {
-      button.disabled = false;
-      button.textContent = "Screen the image";
-      place.removeAttribute("aria-busy");
+      if (number === asked) rest();
     }
   });
 })();

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page on which a clinician screens one image before a model's answer is used."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -10,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from radproof.api.access import Caller, Clinician
 from radproof.api.problems import Problem
 from radproof.api.render import fragment, page
-from radproof.api.screening import NOTICE, ReadingAnswer, Screenable, ScreeningAnswer, screen, screenable
+from radproof.api.screening import NOTICE, Image, ReadingAnswer, Screenable, ScreeningAnswer, screen, screenable
 from radproof.api.service import Here, Service
 from radproof.errors import RadproofError
 from radproof.reports.verdicts import TONES, rate, share
@@ -29,6 +30,16 @@ _KIND = {
     True: ("No", "The model has not learnt from images like this one."),
     False: ("Yes", "It is like the images that the detector was taught on."),
 }
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked about; empty where the form did not come whole."""
+
+    model: str = ""  # its id
+    view: str = ""
+    name: str = ""  # of the model, as the form offers it
+    image: str = ""  # first 16 digits of its hash
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,6 @@ def told(answer: ScreeningAnswer) -> Told:
     figures = [
         *((f"Probability of {name}", share(p)) for name, p in answer.probabilities.items()),
         *((f"{title} ({one.detector})", _score(one)) for title, one in readings),
-        ("Image (first digits of its hash)", answer.image),
         ("Judged in", f"{answer.seconds:.2g} s"),
     ]
     return Told(
@@ -76,27 +86,34 @@ def told(answer: ScreeningAnswer) -> Told:
 @router.get("/screen")
 def form(request: Request, here: Here, who: Clinician, model: str = "") -> Response:
     """Choose a model and an image."""
-    return _page(request, here, who, model)
+    return _page(request, here, who, Asked(model))
 
 
 @router.post("/screen")
 async def answer(request: Request, here: Here, who: Clinician) -> Response:
     """The same page with what was said; nothing of it is kept, so that there is no other page to go to."""
+    heard: list[Image] = []
+    headers: dict[str, str] = {}
     try:
-        found, status, oops = told(await screen(request, here, who)), 200, ""
+        found, status, oops = told(await screen(request, here, who, heard.append)), 200, ""
     except Problem as problem:
-        found, status, oops = None, problem.status, problem.detail
-        headers = problem.headers
+        found, status, oops, headers = None, problem.status, problem.detail, problem.headers
     except RadproofError as error:
-        found, status, oops, headers = None, error.http_status, str(error), {}
-    else:
-        headers = {}
-    if request.headers.get(PIECE):
-        made: Response = fragment("screening_answer", told=found, oops=oops, code=status, notice=NOTICE)
-        made.status_code = status
-    else:
-        made = await run_in_threadpool(_page, request, here, who, "", found, oops, status)
+        found, status, oops = None, error.http_status, str(error)
+    draw = _fragment if request.headers.get(PIECE) else partial(_page, request)
+    made = await run_in_threadpool(draw, here, who, _asked(heard), found, oops, status)
     made.headers.update({**headers, "Cache-Control": "no-store"})
+    return made
+
+
+def _asked(heard: list[Image]) -> Asked:
+    return Asked(heard[0].model, heard[0].view or "", image=heard[0].sha256[:16]) if heard else Asked()
+
+
+def _fragment(here: Service, who: Caller, asked: Asked, found: Told | None, oops: str, status: int) -> Response:
+    asked = _named(asked, _choices(screenable(here, who)))
+    made = fragment("screening_answer", told=found, oops=oops, code=status, notice=NOTICE, asked=asked)
+    made.status_code = status
     return made
 
 
@@ -104,12 +121,15 @@ def _page(
     request: Request,
     here: Service,
     who: Caller,
-    chosen: str,
+    asked: Asked,
     found: Told | None = None,
     oops: str = "",
     status: int = 200,
 ) -> Response:
     models = screenable(here, who)
+    choices = _choices([one for one in models if one.guard])
+    if oops and asked.model not in dict(choices) and len(choices) > 1:
+        choices = [("", "Choose a model"), *choices]  # no model is chosen for anybody after one was lost
     return page(
         request,
         "screening",
@@ -118,14 +138,18 @@ def _page(
         ready=any(one.guard for one in models),
         untaught=[one for one in models if not one.guard],
         by_view=any(one.by_view for one in models),
-        chosen=chosen,
+        asked=_named(asked, _choices(models)),
         told=found,
         oops=oops,
         code=status,
         notice=NOTICE,
         megabytes=here.settings.image_megabytes,
-        choices=_choices([one for one in models if one.guard]),
+        choices=choices,
     )
+
+
+def _named(asked: Asked, choices: list[tuple[str, str]]) -> Asked:
+    return replace(asked, name=dict(choices).get(asked.model, ""))
 
 
 def _choices(ready: list[Screenable]) -> list[tuple[str, str]]:
