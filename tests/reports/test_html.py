@@ -11,7 +11,8 @@ from radproof.assess.finished import read_result
 from radproof.core.records import Doubt, Estimate, canonical_json
 from radproof.errors import BadInput
 from radproof.reports.cards import cards
-from radproof.reports.html import methods, render, short_path, summary_rows, write_report
+from radproof.reports.facts import methods, short_path
+from radproof.reports.html import render, summary_rows, write_report
 from radproof.reports.reading import Reading
 
 HOSTILE = "<script>alert(1)</script>"

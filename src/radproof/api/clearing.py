@@ -8,9 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from radproof.api.access import Caller, owned
+from radproof.api.holdings import job_of, tell, word
 from radproof.api.problems import Problem
 from radproof.api.service import Service
-from radproof.api.shelved import job_of, tell, word
 from radproof.errors import BadInput
 from radproof.store.tables import UNFINISHED, DataSet, File, GuardFile, Model, Run
 

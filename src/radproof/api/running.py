@@ -13,10 +13,10 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from radproof.api.access import Caller, home_project, owned
+from radproof.api.holdings import checked_name, job_of
 from radproof.api.planning import Checked, checked
 from radproof.api.problems import Problem
 from radproof.api.service import Service
-from radproof.api.shelved import checked_name
 from radproof.jobs.states import FINAL
 from radproof.store.ids import new_id
 from radproof.store.tables import UNFINISHED, Job, Run, SavedPlan
@@ -196,9 +196,3 @@ def both(session: Session, name: str, who: Caller) -> tuple[Run, Job]:
     if job is None:
         raise Problem(409, "nothing is queued for this run")
     return run, job
-
-
-def job_of(session: Session, run: str) -> Job | None:
-    """The newest job of a run."""
-    query = select(Job).where(Job.subject_id == run).order_by(Job.created.desc(), Job.id).limit(1)
-    return session.execute(query).scalar_one_or_none()

@@ -15,9 +15,9 @@ from radproof.api.clearing import guard_of as guard_of
 from radproof.api.clearing import remove_data as remove_data
 from radproof.api.clearing import remove_guard as remove_guard
 from radproof.api.clearing import remove_model as remove_model
+from radproof.api.holdings import checked_name, job_of, tell, word
 from radproof.api.problems import Problem
 from radproof.api.service import Service
-from radproof.api.shelved import checked_name, job_of, tell, word
 from radproof.store.files import TooLarge
 from radproof.store.ids import Kind, new_id
 from radproof.store.incoming import Staged

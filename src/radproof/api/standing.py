@@ -29,10 +29,22 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Trend:
-    """A figure through runs, oldest first: drawn, and in words."""
+class Dot:
+    """One run's figure in a drawing."""
 
-    points: tuple[tuple[float, float, float, float], ...]  # x, y, top and bottom of the interval
+    x: float
+    y: float
+    top: float  # of the interval
+    bottom: float
+    established: bool  # no serious doubt stands about it
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A figure through runs that can be compared, oldest first: drawn, and in words."""
+
+    at: str  # what the figure is: "4/255, any wrong answer"
+    points: tuple[Dot, ...]
     path: str
     words: str
 
@@ -74,8 +86,16 @@ def standing(run: Run) -> Standing:
 
 
 def trend(found: Sequence[Standing]) -> Trend | None:
-    """The worst robust accuracy through runs, given newest first; None for fewer than two."""
-    known = [one.worst for one in reversed(found) if one.worst and one.worst.get("value") is not None][-MOST:]
+    """The last run's lowest robust accuracy through runs, given newest first; None for fewer than two.
+
+    Only runs on the same images by the same preset, each with its figure at the last one's goal and budget:
+    another run's own lowest may be of another attack.
+    """
+    last = found[0].run.summary if found else {}
+    worst = _worst(last)
+    same = [one for one in found[:MOST] if worst and _images(one) == _images(found[0])]
+    told = [(one, _cell(one.run.summary, worst)) for one in reversed(same)]
+    known = [(one, accuracy) for one, accuracy in told if accuracy is not None]
     if len(known) < 2:
         return None
     wide, high = (WIDTH - 2 * EDGE) / (len(known) - 1), HEIGHT - 2 * EDGE
@@ -84,12 +104,32 @@ def trend(found: Sequence[Standing]) -> Trend | None:
         return round(EDGE + high * (1 - min(max(share, 0.0), 1.0)), 1)
 
     points = tuple(
-        (round(EDGE + at * wide, 1), y(one["value"]), y(_end(one, "high")), y(_end(one, "low")))
-        for at, one in enumerate(known)
+        Dot(round(EDGE + at * wide, 1), y(one["value"]), y(_end(one, "high")), y(_end(one, "low")), not of.serious)
+        for at, (of, one) in enumerate(known)
     )
-    path = "M" + "L".join(f"{point[0]} {point[1]}" for point in points)
-    said = [f"{one['value']:.2f} ({_end(one, 'low'):.2f} to {_end(one, 'high'):.2f})" for one in known]
-    return Trend(points, path, "; ".join(said))
+    path = "M" + "L".join(f"{point.x} {point.y}" for point in points)
+    said = [
+        f"{one['value']:.2f} ({_end(one, 'low'):.2f} to {_end(one, 'high'):.2f})"
+        f"{', not established' if of.serious else ''}"
+        for of, one in known
+    ]
+    return Trend(found[0].worst_at, points, path, "; ".join(said))
+
+
+def _images(one: Standing) -> tuple[Any, ...]:
+    """What runs have to share: the data set, and of drawn images their number and classes; and the preset."""
+    told = one.run.summary
+    return one.run.data_id, one.phantom, told.get("images"), str(told.get("labels")), told.get("preset")
+
+
+def _cell(told: Mapping[str, Any], like: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The bare model's figure at another's goal and budget."""
+    wanted = (BARE, like["goal"], like["eps"])
+    for one in _list(told, "robust"):
+        if (one.get("defense"), one.get("goal"), one.get("eps")) == wanted:
+            accuracy = one.get("accuracy") or {}
+            return accuracy if accuracy.get("value") is not None else None
+    return None
 
 
 def _lines(score: Mapping[str, Any]) -> list[Line]:

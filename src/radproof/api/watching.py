@@ -16,8 +16,8 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Receive, Scope, Send
 
+from radproof.api.holdings import job_of
 from radproof.api.problems import Problem
-from radproof.api.running import job_of
 from radproof.jobs.states import FINAL
 from radproof.store.database import Database
 from radproof.store.tables import Run

@@ -1,23 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report as one page that needs nothing else: no network, no script, no file beside it."""
 
-import json
-import re
-from collections import Counter
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from pydantic import ValidationError
 
 from radproof.assess.finished import read_result
 from radproof.assess.result import Result
 from radproof.core.files import write_text
-from radproof.core.params import show_fraction
-from radproof.core.records import Estimate
 from radproof.reports import (
     cards,
     certified,
@@ -30,6 +21,7 @@ from radproof.reports import (
     detection_views,
     detection_words,
     evidence,
+    facts,
     figures,
     score,
     spending,
@@ -42,7 +34,7 @@ from radproof.reports import (
 from radproof.reports.pictures import strips
 from radproof.reports.reading import Reading
 from radproof.reports.transfer import transfers
-from radproof.reports.words import Shown, plain, seconds, show
+from radproof.reports.words import plain, seconds, show
 
 NAME = "report.html"
 LONGEST = 20  # items of a list that the page spells out
@@ -82,7 +74,7 @@ def render(result: Result, run: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(bound=_bound, plain=plain, seconds=seconds, short_path=short_path)
+    environment.filters.update(bound=facts.bound, plain=plain, seconds=seconds, short_path=facts.short_path)
     return environment.get_template("report.html.j2").render(
         r=result,
         reading=reading,
@@ -123,77 +115,14 @@ def render(result: Result, run: Path) -> str:
         smallest_float=show(smallest.median_float, "budget", most=smallest.most) if smallest else None,
         smallest_chart=figures.smallest_chart(smallest) if smallest else None,
         gallery=strips(result.gallery, run),
-        methods=methods(result.model_dump(mode="json")),
+        methods=facts.methods(result.model_dump(mode="json")),
         training={key: value for key, value in (result.training or {}).items() if key != "history"},
-        plan=yaml.safe_dump(_readable(result.plan), sort_keys=False, allow_unicode=True, width=88),
+        plan=facts.plan_text(result.plan),
         tones=charts.TONES,
         dashes=charts.DASHES,
         shapes=charts.SHAPES,
         longest=LONGEST,
-        is_estimate=lambda value: set(value) >= {"value", "low", "high", "method", "n"},
-        as_shown=_as_shown,
-        is_grid=_is_grid,
+        is_estimate=facts.is_estimate,
+        as_shown=facts.as_shown,
+        is_grid=facts.is_grid,
     )
-
-
-def methods(value: Any) -> list[str]:
-    """Every way in which an interval of this result was made, the commonest first."""
-    found: Counter[str] = Counter()
-
-    def walk(one: Any) -> None:
-        if isinstance(one, Mapping):
-            if "method" in one and one.get("value") is not None:
-                found[str(one["method"])] += 1
-            for inner in one.values():
-                walk(inner)
-        elif isinstance(one, (list, tuple)):
-            for inner in one:
-                walk(inner)
-
-    walk(value)
-    return sorted(found, key=lambda method: (-found[method], method))
-
-
-def short_path(text: str) -> str:
-    """The last part of an absolute path: the rest may name persons and machines, which are nobody's business."""
-    if re.match(r"/.|[A-Za-z]:[\\/]|\\\\", text):
-        return "…/" + re.split(r"[\\/]", text.rstrip("/"))[-1]
-    return text
-
-
-def _readable(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan in the order and the spelling in which people write plans."""
-    known = ("name", "title", "seed", "preset", "device", "data", "model", "surrogates", "attacks", "budgets", "goals")
-    ordered = {key: plan[key] for key in (*known, *plan) if key in plan}
-    if isinstance(ordered.get("budgets"), (list, tuple)):
-        ordered["budgets"] = [show_fraction(eps) for eps in ordered["budgets"]]
-    return _shortened(ordered)
-
-
-def _shortened(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _shortened(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_shortened(inner) for inner in value]
-    return short_path(value) if isinstance(value, str) else value
-
-
-def _bound(text: str) -> str:
-    """No line ends between a number and its unit."""
-    return re.sub(r"(?<=\d) (?=%|dB\b|points\b)", "\u00a0", text)
-
-
-def _is_grid(value: Mapping[str, Any]) -> bool:
-    """Whether all rows have the same few columns of plain values: a small table says it best."""
-    rows = [one for one in value.values() if isinstance(one, Mapping)]
-    if len(rows) < 2 or len(rows) != len(value):
-        return False
-    flat = all(not isinstance(inner, (Mapping, list, tuple)) for row in rows for inner in row.values())
-    return flat and 0 < len(rows[0]) <= 6 and all(row.keys() == rows[0].keys() for row in rows)
-
-
-def _as_shown(value: Mapping[str, Any]) -> Shown:
-    try:
-        return show(Estimate.model_validate(dict(value)), "score")
-    except ValidationError:
-        return Shown(json.dumps(value, sort_keys=True), "", "")

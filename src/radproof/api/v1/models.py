@@ -10,12 +10,12 @@ from radproof.api import shelf
 from radproof.api.access import Developer, Viewer, owned, visible
 from radproof.api.etags import conditional, unchanged
 from radproof.api.forms import form_body
+from radproof.api.holdings import job_of, jobs_of
 from radproof.api.idempotency import Single
 from radproof.api.paging import Cursor, Limit, Page, paged
 from radproof.api.problems import responses
 from radproof.api.schemas import GuardOut, ModelOut, NewCheck, NewGuard, Renamed, guard_out, model_out
 from radproof.api.service import Here
-from radproof.api.shelved import job_of, jobs_of
 from radproof.api.uploads import MODEL, ModelForm
 from radproof.store.tables import GuardFile, Model
 

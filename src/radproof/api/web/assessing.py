@@ -14,11 +14,11 @@ from radproof.api import forming, running
 from radproof.api.access import Caller, Developer, home_project
 from radproof.api.estimating import Cost, estimated
 from radproof.api.forming import GOALS, GROUPS, Filled
+from radproof.api.holdings import here, rows
 from radproof.api.presets import PRESETS, composed, preset
 from radproof.api.problems import Problem
 from radproof.api.render import fragment, page
 from radproof.api.service import Here, Service
-from radproof.api.shelves import here, rows
 from radproof.errors import RadproofError
 from radproof.store.tables import DataSet, Model
 

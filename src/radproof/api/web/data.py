@@ -9,11 +9,11 @@ from sqlalchemy import select
 
 from radproof.api import shelf
 from radproof.api.access import Developer, Viewer, owned
+from radproof.api.holdings import here as of_project
+from radproof.api.holdings import jobs_of, person, rows
 from radproof.api.paging import paged
 from radproof.api.render import page
 from radproof.api.service import Here
-from radproof.api.shelves import here as of_project
-from radproof.api.shelves import jobs_of, person, rows
 from radproof.api.uploads import DataForm
 from radproof.store.settings import MEGABYTE
 from radproof.store.tables import DataSet, Run

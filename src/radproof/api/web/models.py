@@ -10,12 +10,12 @@ from sqlalchemy import select
 from radproof.api import shelf
 from radproof.api.access import Developer, Viewer, owned
 from radproof.api.catalogue import parts
+from radproof.api.holdings import here as of_project
+from radproof.api.holdings import jobs_of, names, person, rows, runs_of
 from radproof.api.paging import paged
 from radproof.api.problems import Problem
 from radproof.api.render import page
 from radproof.api.service import Here
-from radproof.api.shelves import here as of_project
-from radproof.api.shelves import jobs_of, names, person, rows, runs_of
 from radproof.api.standing import Standing, standing, trend
 from radproof.api.uploads import ModelForm
 from radproof.store.settings import MEGABYTE
@@ -32,7 +32,7 @@ def models(request: Request, here: Here, who: Viewer, cursor: Cursor = None) -> 
     with here.database.reading() as session:
         found, following = paged(session, of_project(Model, who), Model, cursor, 25)
         runs = runs_of(session, found)
-    shown = [(one, len(runs[one.id]), runs[one.id][0] if runs[one.id] else None) for one in found]
+    shown = [(one, runs[one.id].count, next(iter(runs[one.id].newest), None)) for one in found]
     return page(request, "models/list", title="Models", shown=shown, cursor=cursor, following=following)
 
 
@@ -64,6 +64,7 @@ def model(request: Request, here: Here, who: Viewer, id: str) -> Response:
     with here.database.reading() as session:
         found = owned(session, Model, id, who)
         runs = rows(session, select(Run).where(Run.model_id == id).order_by(Run.created.desc()).limit(50))
+        last = [standing(one) for one in runs_of(session, [found])[id].of("done")]
         guards = rows(session, select(GuardFile).where(GuardFile.model_id == id).order_by(GuardFile.created.desc()))
         job = jobs_of(session, [id]).get(id)
         asked = select(DataSet).where(DataSet.project_id == found.project_id, DataSet.state == "ready")
@@ -87,8 +88,8 @@ def model(request: Request, here: Here, who: Viewer, id: str) -> Response:
         working=found.state == "importing" or (job is not None and job.state in UNFINISHED),
         runs=runs,
         done={one.run.id: one for one in done},
-        last=done[0] if done else None,
-        trend=trend(done),
+        last=last[0] if last else None,
+        trend=trend(last),
         guards=guards,
         data=data,
         data_names=used,

@@ -5,10 +5,10 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy import func, select
 
 from radproof.api.access import Viewer
+from radproof.api.holdings import here as of_project
+from radproof.api.holdings import rows, runs_of
 from radproof.api.render import page
 from radproof.api.service import Here
-from radproof.api.shelves import here as of_project
-from radproof.api.shelves import rows, runs_of
 from radproof.api.standing import standing, trend
 from radproof.store.tables import UNFINISHED, DataSet, Model
 
@@ -25,8 +25,8 @@ def overview(request: Request, here: Here, who: Viewer) -> Response:
         data = session.execute(select(func.count()).select_from(of_project(DataSet, who).subquery())).scalar_one()
     shown = []
     for model in models[:MOST]:
-        done = [standing(run) for run in runs[model.id] if run.state == "done"]
-        unfinished = [run for run in runs[model.id] if run.state in UNFINISHED]
-        shown.append((model, done[0] if done else None, trend(done), unfinished, len(done)))
-    steps = {"model": bool(models), "data": bool(data), "run": any(runs.values())}
+        own = runs[model.id]
+        done = [standing(run) for run in own.of("done")]
+        shown.append((model, done[0] if done else None, trend(done), own.of(*UNFINISHED), own.counts.get("done", 0)))
+    steps = {"model": bool(models), "data": bool(data), "run": any(one.count for one in runs.values())}
     return page(request, "overview", title="Overview", shown=shown, more=len(models) > MOST, steps=steps)

@@ -11,13 +11,13 @@ from sqlalchemy import select
 
 from radproof.api import running
 from radproof.api.access import Developer, Viewer, owned
+from radproof.api.holdings import here as of_project
+from radproof.api.holdings import jobs_of, names, person, rows
 from radproof.api.paging import paged
 from radproof.api.problems import Problem
 from radproof.api.render import page
 from radproof.api.running import Verb
 from radproof.api.service import Here, Service
-from radproof.api.shelves import here as of_project
-from radproof.api.shelves import jobs_of, names, person, rows
 from radproof.api.standing import standing
 from radproof.api.web.result import result_page
 from radproof.jobs.states import FINAL, MOVES

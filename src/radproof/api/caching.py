@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was read or drawn lately, within a number of things and a number of bytes."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+MEGABYTE = 2**20
+
+
+@dataclass
+class _Entry(Generic[T]):
+    """One thing, or the place where it is being made."""
+
+    lock: Lock = field(default_factory=Lock)
+    made: list[T] = field(default_factory=list[T])  # one, once it is there
+    size: int = 0  # bytes
+
+
+class BoundedCache(Generic[T]):
+    """The one that rested longest goes first. Things of different keys are made side by side, those of one key once."""
+
+    def __init__(self, most: int, most_bytes: int, size: Callable[[T], int]) -> None:
+        self._most, self._most_bytes, self._size = most, most_bytes, size
+        self._found: OrderedDict[Hashable, _Entry[T]] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """The thing of this key, made where there is none; what `make` raises is raised, and nothing is kept."""
+        with self._lock:
+            entry = self._found.setdefault(key, _Entry())
+            self._found.move_to_end(key)
+        with entry.lock:
+            if not entry.made:
+                try:
+                    made = make()
+                except BaseException:
+                    with self._lock:
+                        if self._found.get(key) is entry:
+                            del self._found[key]
+                    raise
+                entry.size = self._size(made)
+                entry.made.append(made)
+        with self._lock:
+            self._make_room()
+        return entry.made[0]
+
+    @property
+    def held(self) -> int:
+        """Bytes that are kept now."""
+        with self._lock:
+            return sum(entry.size for entry in self._found.values())
+
+    def _make_room(self) -> None:
+        held = sum(entry.size for entry in self._found.values())
+        while self._found and (len(self._found) > self._most or held > self._most_bytes):
+            held -= self._found.popitem(last=False)[1].size
