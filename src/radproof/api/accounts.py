@@ -11,7 +11,7 @@ from radproof.api.problems import Problem
 from radproof.api.service import Service
 from radproof.store import tables
 from radproof.store.ids import is_id
-from radproof.store.keys import keys_of, make_key, revoke_key
+from radproof.store.keys import keys_of, make_key, revoke_key, revoke_keys
 from radproof.store.passwords import check_password, hashed, verified
 from radproof.store.people import title
 from radproof.store.sessions import SHOWN, end_sessions, sessions_of, start_session
@@ -87,8 +87,11 @@ def choose_project(service: Service, who: Caller, project: str) -> None:
     service.callers.forget()
 
 
-def change_password(service: Service, who: Caller, current: str, new: str) -> str:
-    """Set it; every browser is signed out, and the asking one gets this new session. Raises Problem 403, 429."""
+def change_password(service: Service, who: Caller, current: str, new: str, *, revoke: bool = True) -> str:
+    """Set it; every browser is signed out, and the asking one gets this new session. Raises Problem 403, 429.
+
+    `revoke`: API keys that were made until now open nothing any more.
+    """
     by_session(who)
     service.limits.take("sign-in", who.user_id)
     with service.database.reading() as session:
@@ -106,7 +109,8 @@ def change_password(service: Service, who: Caller, current: str, new: str) -> st
         user.password = made
         end_sessions(session, user.id)
         secret, _ = start_session(session, user, service.settings.session_hours, who.project_id)
-        service.trail.add(session, "password.change", actor=user.id, object=user.id)
+        revoked = revoke_keys(session, user.id) if revoke else 0
+        service.trail.add(session, "password.change", actor=user.id, object=user.id, keys=revoked)
     service.callers.forget()
     return secret
 

@@ -92,6 +92,8 @@ class Around:
         if refused is not None:
             return refused
         _sane(request)
+        if not settings.auth:
+            _direct(request)
         path, safe = request.url.path, request.method in csrf.SAFE
         keyed = "authorization" in request.headers
         try:
@@ -110,8 +112,6 @@ class Around:
         if not keyed:
             csrf.check_origin(request, settings)
         body = b"" if upload else await bodies.whole(receive)
-        if bodies.media(request).endswith("json"):
-            await run_in_threadpool(bodies.check_json, body)
         read: list[Message] = [] if upload else [{"type": "http.request", "body": body, "more_body": False}]
         if not keyed and not _program(request, self.service):
             wanted = csrf.expected(request, who, settings)
@@ -122,6 +122,8 @@ class Around:
                 read = await bodies.beginning(receive) if upload else read
                 shown = csrf.in_first_part(b"".join(one.get("body", b"") for one in read))
             csrf.check_token(shown, wanted)
+        if bodies.is_json(request):  # after the token: strangers get no work done
+            await run_in_threadpool(bodies.check_json, body)
         return bodies.again(read, receive)
 
 
@@ -138,6 +140,13 @@ def _host(request: Request, service: Service) -> Response | None:
 def _bare(status: int, title: str, detail: str) -> Response:
     told = {"type": "about:blank", "title": title, "status": status, "detail": detail, "errors": []}
     return JSONResponse(told, status, media_type=MEDIA)
+
+
+def _direct(request: Request) -> None:
+    """Without sign-in nobody asks for others. Raises Problem 403 for what a proxy passes on."""
+    if any(name == "forwarded" or name.startswith("x-forwarded-") for name in request.headers):
+        raise Problem(403, "sign-in is off, and a proxy passed this request on: whoever reaches the proxy would be the "
+                           "administrator; turn sign-in on")  # fmt: skip
 
 
 def _sane(request: Request) -> None:

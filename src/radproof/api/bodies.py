@@ -16,10 +16,12 @@ MOST = 10**6  # bytes of a body that is no upload
 PEEK = 16_384  # bytes within which a multipart form's first part ends
 DEEPEST = 32  # lists and objects within each other
 UPLOADS = re.compile(r"(?:/api/v1)?/(?:models|data|screening|screen)(?:/new)?")
-_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_NUMBER = re.compile(rb"NaN|Infinity|[eE]\+?0*[1-9]\d{2}|\d{300}")
-_PLAIN = re.compile(rb"[^][{}]+")
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+# Each of these reads a body once, whatever stands in it: what was taken is not given back (`++`, `*+`), a text that
+# does not end goes to the end of the body, and a run of digits or backslashes is looked at from its start alone.
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_NUMBER = re.compile(rb"NaN|Infinity|[eE]\+?0*+[1-9]\d{2}|(?<!\d)\d{300}")
+_PLAIN = re.compile(rb"[^][{}]++")
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
 
 
 def is_upload(request: Request) -> bool:
@@ -41,6 +43,11 @@ def check_declared(request: Request) -> None:
         raise Problem(400, "Content-Length: expected a whole number")
     if told is not None and not is_upload(request) and int(told) > MOST:
         raise _too_large()
+
+
+def is_json(request: Request) -> bool:
+    """Whether a route reads this body as JSON: pages read forms alone."""
+    return request.url.path.startswith("/api/") and media(request).endswith("json")
 
 
 async def whole(receive: Receive) -> bytes:

@@ -2,8 +2,10 @@
 """For the machines that watch a server: is it alive, can it work, and its figures."""
 
 import shutil
+import time
 from datetime import timedelta
 from ipaddress import ip_address
+from threading import Lock
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
@@ -18,6 +20,7 @@ from radproof.store.tables import Worker, now
 router = APIRouter()
 
 ROOM = 10**9  # bytes that have to be free where models and runs are kept
+FRESH = 1.0  # seconds for which an answer is given again
 SILENCE = timedelta(seconds=60)  # after which a worker counts as gone
 _PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "via")
 
@@ -29,9 +32,10 @@ def alive() -> PlainTextResponse:
 
 
 @router.get("/readyz")
-def ready(here: Here) -> PlainTextResponse:
+def ready(request: Request) -> PlainTextResponse:
     """It can do its work; else 503 with the reason. A load balancer asks here."""
-    reason = not_ready(here)
+    kept: Readiness = request.app.state.readiness
+    reason = kept.reason()
     return _plain(reason, 503) if reason else _plain("ready")
 
 
@@ -43,6 +47,22 @@ def metrics(request: Request, here: Here) -> Response:
         return _plain("figures are for callers on this machine and for administrators", 401 if who is None else 403)
     found: Metrics = request.app.state.metrics
     return Response(found.text(), media_type=MEDIA, headers={"Cache-Control": "no-store"})
+
+
+class Readiness:
+    """Whether a server can do its work, found anew once a second at most: everybody may ask."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._lock = Lock()
+        self._found: tuple[str, float] | None = None
+
+    def reason(self) -> str:
+        """That of `not_ready`."""
+        with self._lock:
+            if self._found is None or time.monotonic() >= self._found[1]:
+                self._found = not_ready(self._service), time.monotonic() + FRESH
+            return self._found[0]
 
 
 def not_ready(service: Service) -> str:

@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 from radproof.api.problems import Problem
 from radproof.store.settings import Settings
 
+NAMES = 20  # times as many attempts with one name from everywhere as from one address: nobody locks another out
 MOST = 20_000  # buckets of one kind; the one that rested longest is forgotten first
 
 
@@ -24,6 +25,8 @@ class Limits:
             "write": settings.writes_per_minute,
             "screen": settings.screens_per_minute,
             "sign-in": settings.sign_ins_per_minute,
+            "sign-in-name": NAMES * settings.sign_ins_per_minute,
+            "key-refused": 1,  # that are told in the trail
         }
         self._buckets: dict[str, OrderedDict[str, tuple[float, float]]] = {kind: OrderedDict() for kind in self._rates}
         self._lock = Lock()

@@ -14,9 +14,10 @@ from starlette.requests import Request
 from radproof.api import csrf
 from radproof.api.access import Caller
 from radproof.api.callers import SECONDS
+from radproof.api.limits import address
 from radproof.api.problems import Problem
 from radproof.api.service import Service
-from radproof.store.keys import found_key, note_use, used_lately
+from radproof.store.keys import found_key, known_key, note_use, used_lately
 from radproof.store.people import LOCAL, local_user
 from radproof.store.sessions import digest, found_session, memberships
 from radproof.store.tables import Project, Role, User, now
@@ -33,6 +34,7 @@ async def caller_of(request: Request, service: Service) -> Caller | None:
         scheme, _, secret = told.partition(" ")
         who = await _known(f"key {digest(secret.strip())}", _by_key, service, secret.strip())
         if scheme.lower() != "bearer" or who is None:
+            await run_in_threadpool(_refused, service, secret.strip(), address(request, service.settings))
             unknown = {"WWW-Authenticate": "Bearer"}
             raise Problem(401, "this API key is unknown, expired or revoked; make another at /account", headers=unknown)
         return who
@@ -82,6 +84,16 @@ def _by_key(service: Service, secret: str) -> Answer:
         except SQLAlchemyError:  # a busy database keeps nobody out
             pass
     return who, (key.expires - now()).total_seconds() if key.expires else SECONDS
+
+
+def _refused(service: Service, secret: str, where: str) -> None:
+    """In the trail, once a minute and address: guesses must not fill it."""
+    try:
+        service.limits.take("key-refused", where)
+        with service.database.writing() as session:
+            service.trail.add(session, "key.refused", object=known_key(session, secret))
+    except (Problem, SQLAlchemyError):
+        return
 
 
 def _local(service: Service, _: str) -> Answer:

@@ -2,6 +2,7 @@
 """What an administrator does with people. Every step is told in the trail, in its own transaction."""
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel
 from sqlalchemy import select
@@ -73,7 +74,7 @@ def invite_person(service: Service, who: Caller, role: Role, project: str | None
     with service.database.writing() as session:
         if project is not None:
             _project(session, project)
-        made, secret = invite(session, role, project=project)
+        made, secret = invite(session, role, project=project, created_by=who.user_id)
         service.trail.add(
             session, "invitation.make", actor=who.user_id, object=made.id, project=project or "", role=role
         )
@@ -88,33 +89,35 @@ def reset_link(service: Service, who: Caller, user_id: str) -> NewLink:
         if user.disabled:
             raise Problem(409, "this person is disabled; enable them first")
         role = kept.role_of(user.role)
-        made, secret = invite(session, role, user_id=user.id)
+        made, secret = invite(session, role, user_id=user.id, created_by=who.user_id)
         service.trail.add(session, "invitation.make", actor=who.user_id, object=made.id, user=user.id)
     return NewLink(link=f"{server_address(service.settings)}/invite/{secret}", role=role, expires=made.expires)
 
 
 def set_role(service: Service, who: Caller, user_id: str, role: Role) -> None:
-    """Raises Problem 404, Taken."""
+    """Raises Problem 403, 404, Taken."""
+    by_session(who)
     with service.database.writing() as session:
         user = _user(session, user_id)
         before = user.role
         if before != role:
-            kept.set_role(session, user, role)
-            service.trail.add(session, "user.role", actor=who.user_id, object=user.id, before=before, after=role)
+            told = _ended(kept.set_role(session, user, role))
+            service.trail.add(
+                session, "user.role", actor=who.user_id, object=user.id, before=before, after=role, **told
+            )
     service.callers.forget()
 
 
 def set_disabled(service: Service, who: Caller, user_id: str, disabled: bool) -> None:
-    """Raises Problem 404, Taken."""
+    """Raises Problem 403, 404, Taken."""
+    by_session(who)
     with service.database.writing() as session:
         user = _user(session, user_id)
         if user.disabled != disabled:
-            if disabled:
-                kept.disable(session, user)
-            else:
-                user.disabled = False
+            told = _ended(kept.disable(session, user)) if disabled else {}
+            user.disabled = disabled
             action = "user.disable" if disabled else "user.enable"
-            service.trail.add(session, action, actor=who.user_id, object=user.id)
+            service.trail.add(session, action, actor=who.user_id, object=user.id, **told)
     service.callers.forget()
 
 
@@ -130,7 +133,8 @@ def projects(service: Service, cursor: str | None = None, limit: int = 50) -> tu
 
 
 def new_project(service: Service, who: Caller, name: str) -> ProjectFacts:
-    """With the administrator who made it as its first member. Raises BadInput, Taken."""
+    """With the administrator who made it as its first member. Raises Problem 403, BadInput, Taken."""
+    by_session(who)
     name = kept.title(name)
     with service.database.writing() as session:
         made = kept.add_project(session, name)
@@ -143,7 +147,8 @@ def new_project(service: Service, who: Caller, name: str) -> ProjectFacts:
 
 
 def rename_project(service: Service, who: Caller, project_id: str, name: str) -> ProjectFacts:
-    """Raises Problem 404, BadInput, Taken."""
+    """Raises Problem 403, 404, BadInput, Taken."""
+    by_session(who)
     name = kept.title(name)
     with service.database.writing() as session:
         project = _project(session, project_id)
@@ -153,7 +158,8 @@ def rename_project(service: Service, who: Caller, project_id: str, name: str) ->
 
 
 def join(service: Service, who: Caller, project_id: str, user_id: str) -> None:
-    """Make a person a member: they see everything of the project. Raises Problem 404."""
+    """Make a person a member: they see everything of the project. Raises Problem 403, 404."""
+    by_session(who)
     with service.database.writing() as session:
         project, user = _project(session, project_id), _user(session, user_id)
         if kept.add_member(session, user, project):
@@ -162,12 +168,18 @@ def join(service: Service, who: Caller, project_id: str, user_id: str) -> None:
 
 
 def leave(service: Service, who: Caller, project_id: str, user_id: str) -> None:
-    """A person sees nothing of the project any more. Raises Problem 404."""
+    """A person sees nothing of the project any more. Raises Problem 403, 404."""
+    by_session(who)
     with service.database.writing() as session:
         project, user = _project(session, project_id), _user(session, user_id)
         if kept.remove_member(session, user.id, project.id):
             service.trail.add(session, "project.leave", actor=who.user_id, object=user.id, project=project.id)
     service.callers.forget()
+
+
+def _ended(invitations: int) -> dict[str, Any]:
+    """What the trail says of invitations that ended with their maker's rights."""
+    return {"invitations": invitations} if invitations else {}
 
 
 def _person(user: User, shelves: list[ProjectName]) -> Person:

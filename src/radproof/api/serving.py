@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The server as one process: its application, the socket it listens on, and the worker beside it."""
 
+import logging
 import os
 import signal
 import socket
@@ -38,6 +39,7 @@ def site(service: Service) -> Observed:
     """The application with everything around it."""
     app = create_app(service)
     app.state.metrics = Metrics(service.database)
+    app.state.readiness = health.Readiness(service)
     app.include_router(health.router, include_in_schema=False)
     inner: App = app
     return Observed(inner, app.state.metrics)
@@ -69,6 +71,7 @@ def serve(settings: Settings, *, example: Path | None = None, say: Say = print) 
         address = _address(settings, bound)
         say(f"radproof listens on {address}")
         _welcome(service, settings, address, say)
+        _warn(settings)
         if example is not None:
             from radproof.api.example import show
 
@@ -196,6 +199,14 @@ def _welcome(service: Service, settings: Settings, address: str, say: Say) -> No
     link = first_admin_link(service, address)
     if link:
         say(f"The first administrator signs up here, once: {link}")
+
+
+def _warn(settings: Settings) -> None:
+    """Of a proxy whose word does not count, so that all people behind it share one address."""
+    if settings.public_url and not settings.trusted_proxies:
+        logging.getLogger("radproof").warning(
+            "public_url is set and trusted_proxies is empty: behind a proxy everybody shares the limits of one address"
+        )
 
 
 def _require_writable(home: Path) -> None:

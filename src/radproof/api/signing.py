@@ -2,6 +2,7 @@
 """Signing in and out, and using a link once. A refusal is the same whether the name or the password is wrong."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -10,6 +11,7 @@ from radproof.api.csrf import keyed
 from radproof.api.problems import Problem
 from radproof.api.service import Service
 from radproof.store.invitations import found_invitation, use_invitation
+from radproof.store.keys import revoke_keys
 from radproof.store.passwords import check_password, hashed, stale, verified
 from radproof.store.people import add_member, add_user, named, role_of, user_name
 from radproof.store.sessions import end_session, end_sessions, start_session
@@ -29,7 +31,7 @@ class Link:
 def sign_in(service: Service, name: str, password: str, address: str) -> str:
     """A new session's secret. Raises Problem 401, 429."""
     service.limits.take("sign-in", address)
-    service.limits.take("sign-in", keyed(service.settings, "name", name.strip().lower()[:300]))
+    service.limits.take("sign-in-name", keyed(service.settings, "name", name.strip().lower()[:300]))
     with service.database.reading() as session:
         found = named(session, name) if len(name) <= 255 else None
         user_id, stored = (found.id, found.password) if found and not found.disabled else ("", None)
@@ -79,12 +81,16 @@ def use_link(service: Service, secret: str, name: str, password: str, address: s
     wanted = link(service, secret)
     name = wanted.name or user_name(name)
     made = hashed(check_password(password, name))
+    told: dict[str, Any] = {}
     with service.database.writing() as session:
         found = found_invitation(session, secret)
         if found is None or not use_invitation(session, found):
             raise _gone()
-        user = _newcomer(session, found, name, made) if found.user_id is None else _changed(session, found, made)
-        service.trail.add(session, "invitation.use", actor=user.id, object=found.id, role=user.role)
+        if found.user_id is None:
+            user = _newcomer(session, found, name, made)
+        else:
+            user, told["keys"] = _changed(session, found, made)
+        service.trail.add(session, "invitation.use", actor=user.id, object=found.id, role=user.role, **told)
         token = begin(service, session_of=user, session=session, way="link")
     service.callers.forget()
     return token
@@ -98,13 +104,14 @@ def _newcomer(session: Session, found: Invitation, name: str, password: str) -> 
     return user
 
 
-def _changed(session: Session, found: Invitation, password: str) -> User:
+def _changed(session: Session, found: Invitation, password: str) -> tuple[User, int]:
+    """Whoever had the old password may have made keys: they end with it. The person, and how many keys."""
     user = session.get(User, found.user_id)
     if user is None or user.disabled:
         raise _gone()
     user.password = password
     end_sessions(session, user.id)
-    return user
+    return user, revoke_keys(session, user.id)
 
 
 def _gone() -> Problem:

@@ -121,6 +121,8 @@ def backup(
     _require_service()
     found = copy(_settings(home, config), out, files=files)
     print_lines([f"{found.databases} databases and {found.files} files ({found.size / 1e6:,.1f} MB) in {out}"])
+    if not found.told:
+        typer.echo("The audit trail could not be written to: it does not tell of this backup.", err=True)
 
 
 def _new_password(service: "Service", address: str, name: str) -> str:

@@ -8,9 +8,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from radproof.core.files import atomic
 from radproof.errors import BadInput
+from radproof.store.database import Database
 from radproof.store.settings import Settings
+from radproof.store.trail import Trail
 
 DATABASES = ("radproof.db", "jobs.db")
 FOLDERS = ("blobs", "models", "data", "runs", "guards", "plans")
@@ -24,6 +28,7 @@ class Copied:
     databases: int
     files: int
     size: int  # bytes
+    told: bool  # in the audit trail
 
 
 def backup(settings: Settings, out: Path, *, files: bool = True) -> Copied:
@@ -42,6 +47,7 @@ def backup(settings: Settings, out: Path, *, files: bool = True) -> Copied:
         raise BadInput("the backup would lie within what it copies; name a folder elsewhere")
     out.mkdir(parents=True, exist_ok=True)
     out.chmod(0o700)
+    told = _tell(settings, files)  # first, so that the copy tells of itself
     databases = [name for name in DATABASES if (home / name).is_file()]
     for name in databases:  # first: a file that a row names was there before the row
         _copy_database(home / name, out / name)
@@ -49,7 +55,20 @@ def backup(settings: Settings, out: Path, *, files: bool = True) -> Copied:
         shutil.copy2(home / "secret", out / "secret")
     copied = [_copy_file(path, home, out) for name in FOLDERS for path in _below(home / name)] if files else []
     size = sum(one for one in copied if one >= 0) + sum((out / name).stat().st_size for name in databases)
-    return Copied(len(databases), sum(one >= 0 for one in copied), size)
+    return Copied(len(databases), sum(one >= 0 for one in copied), size, told)
+
+
+def _tell(settings: Settings, files: bool) -> bool:
+    """That everything was copied, in the trail. A full disk is a reason for a backup, not against it."""
+    database = Database(settings.database_url)
+    try:
+        with database.writing() as session:
+            Trail(database).add(session, "server.backup", files=files)
+    except SQLAlchemyError:
+        return False
+    finally:
+        database.close()
+    return True
 
 
 def _copy_database(source: Path, target: Path) -> None:

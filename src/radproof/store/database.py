@@ -3,6 +3,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,7 @@ class Database:
         """Whether it answers, with this version's schema."""
         try:
             with self.engine.connect() as connection:
-                head = ScriptDirectory.from_config(_config()).get_current_head()
-                return MigrationContext.configure(connection).get_current_revision() == head
+                return MigrationContext.configure(connection).get_current_revision() == _head()
         except SQLAlchemyError:
             return False
 
@@ -101,6 +101,12 @@ def _begin(connection: Connection) -> None:
 def _refuse(session: Session, *_: Any) -> None:
     if session.new or session.dirty or session.deleted:
         raise RuntimeError("a reading session was written to")
+
+
+@cache
+def _head() -> str | None:
+    """The revision of this version's schema; reading it means running every migration's file."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 def _config() -> Config:

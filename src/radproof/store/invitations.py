@@ -6,21 +6,29 @@ import secrets
 from datetime import timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy import CursorResult, Select, and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from radproof.store.ids import new_id
 from radproof.store.sessions import digest
-from radproof.store.tables import Invitation, Role, now
+from radproof.store.tables import Invitation, Role, User, now
 
 HOURS = 48
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 def invite(
-    session: Session, role: Role, *, project: str | None = None, user_id: str | None = None
+    session: Session,
+    role: Role,
+    *,
+    project: str | None = None,
+    user_id: str | None = None,
+    created_by: str | None = None,
 ) -> tuple[Invitation, str]:
-    """A new one, and the secret of its link. `user_id`: for that person's new password; their older links end."""
+    """A new one, and the secret of its link. `user_id`: for that person's new password; their older links end.
+
+    `created_by`: the administrator who made it, with whose rights it ends; None: at the server's own machine.
+    """
     if user_id is not None:
         forget_links(session, user_id)
     secret = secrets.token_urlsafe(32)
@@ -30,6 +38,7 @@ def invite(
         role=role,
         user_id=user_id,
         project_id=project,
+        created_by=created_by,
         expires=now() + timedelta(hours=HOURS),
     )
     session.add(made)
@@ -38,13 +47,20 @@ def invite(
 
 
 def found_invitation(session: Session, secret: str) -> Invitation | None:
-    """The one of this secret; None where it was used, replaced, or is too old."""
+    """The one of this secret; None where it was used, replaced, is too old, or its maker may make none any more."""
     if not _TOKEN.fullmatch(secret):
         return None
-    query = select(Invitation).where(
-        Invitation.hash == digest(secret), Invitation.used.is_(None), Invitation.expires > now()
+    return session.execute(open_invitations().where(Invitation.hash == digest(secret))).scalar_one_or_none()
+
+
+def open_invitations() -> Select[Invitation]:
+    """Those that still open something."""
+    may = and_(User.disabled.is_(False), User.role == "admin")
+    return (
+        select(Invitation)
+        .outerjoin(User, User.id == Invitation.created_by)
+        .where(Invitation.used.is_(None), Invitation.expires > now(), or_(Invitation.created_by.is_(None), may))
     )
-    return session.execute(query).scalar_one_or_none()
 
 
 def use_invitation(session: Session, found: Invitation) -> bool:
@@ -61,6 +77,21 @@ def use_invitation(session: Session, found: Invitation) -> bool:
 def forget_links(session: Session, user_id: str) -> None:
     """A person's unused links for a new password open nothing any more."""
     session.execute(delete(Invitation).where(Invitation.user_id == user_id, Invitation.used.is_(None)))
+
+
+def forget_made(session: Session, user_id: str) -> int:
+    """Nor do unused links that a person made, whoever they are for; how many those were."""
+    gone = delete(Invitation).where(Invitation.created_by == user_id, Invitation.used.is_(None))
+    return cast("CursorResult[Any]", session.execute(gone)).rowcount
+
+
+def revoke_invitation(session: Session, invitation_id: str) -> bool:
+    """It opens nothing any more. False: it opened nothing before."""
+    found = session.execute(open_invitations().where(Invitation.id == invitation_id)).scalar_one_or_none()
+    if found is None:
+        return False
+    gone = delete(Invitation).where(Invitation.id == found.id, Invitation.used.is_(None))
+    return cast("CursorResult[Any]", session.execute(gone)).rowcount == 1
 
 
 def forget_first(session: Session) -> None:

@@ -56,6 +56,13 @@ def found_key(session: Session, secret: str) -> tuple[ApiKey, User] | None:
     return (row[0], row[1]) if row else None
 
 
+def known_key(session: Session, secret: str) -> str:
+    """The id of this secret's key, though it opens nothing any more; "" for one that never was."""
+    if not _WHOLE.fullmatch(secret):
+        return ""
+    return session.execute(select(ApiKey.id).where(ApiKey.hash == digest(secret))).scalar_one_or_none() or ""
+
+
 def used_lately(key: ApiKey) -> bool:
     """Whether its use was noted within the last minute."""
     return key.used is not None and now() - key.used < _SELDOM
@@ -73,9 +80,10 @@ def revoke_key(session: Session, key_id: str, user_id: str) -> bool:
     return cast("CursorResult[Any]", done).rowcount == 1
 
 
-def revoke_keys(session: Session, user_id: str) -> None:
-    """All of a user's."""
-    session.execute(update(ApiKey).where(ApiKey.user_id == user_id).values(revoked=True))
+def revoke_keys(session: Session, user_id: str) -> int:
+    """All of a user's; how many were not revoked before."""
+    opening = update(ApiKey).where(ApiKey.user_id == user_id, ApiKey.revoked.is_(False))
+    return cast("CursorResult[Any]", session.execute(opening.values(revoked=True))).rowcount
 
 
 def keys_of(session: Session, user_id: str) -> list[ApiKey]:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from radproof.errors import BadInput
 from radproof.store.database import Database
 from radproof.store.ids import new_id
-from radproof.store.invitations import forget_first, forget_links, invite
+from radproof.store.invitations import forget_first, forget_links, forget_made, invite
 from radproof.store.keys import revoke_keys
 from radproof.store.sessions import end_sessions
 from radproof.store.settings import Settings
@@ -95,23 +95,31 @@ def administrators(session: Session) -> list[User]:
     return list(session.execute(select(User).where(*may).order_by(User.id).with_for_update()).scalars())
 
 
-def set_role(session: Session, user: User, role: Role) -> None:
-    """Another role; every browser of theirs has to sign in anew. Raises Taken for the last administrator."""
+def set_role(session: Session, user: User, role: Role) -> int:
+    """Another role; every browser of theirs has to sign in anew. Raises Taken for the last administrator.
+
+    Unused invitations that they made as an administrator end: how many.
+    """
     if role != "admin":
         _keep_one(session, user)
     user.role = role
     end_sessions(session, user.id)
     session.flush()
+    return forget_made(session, user.id) if role != "admin" else 0
 
 
-def disable(session: Session, user: User) -> None:
-    """They cannot come in any more: sessions end, keys are revoked, links forgotten. Raises Taken for the last one."""
+def disable(session: Session, user: User) -> int:
+    """They cannot come in any more: sessions end, keys are revoked, links forgotten. Raises Taken for the last one.
+
+    So do unused invitations that they made: how many.
+    """
     _keep_one(session, user)
     user.disabled = True
     end_sessions(session, user.id)
     revoke_keys(session, user.id)
     forget_links(session, user.id)
     session.flush()
+    return forget_made(session, user.id)
 
 
 def add_project(session: Session, name: str) -> Project:

@@ -9,6 +9,7 @@ from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -46,7 +47,7 @@ class Settings(BaseSettings):
     reads_per_minute: int = Field(3000, gt=0)  # of one user or key
     writes_per_minute: int = Field(120, gt=0)
     screens_per_minute: int = Field(600, gt=0)
-    sign_ins_per_minute: int = Field(10, gt=0)  # of one address, and of one name
+    sign_ins_per_minute: int = Field(10, gt=0)  # of one address; with one name from everywhere, 20 times as many
 
     worker: bool = True  # run a worker beside the server
     worker_name: str = "local"  # one name per worker, the same after a restart
@@ -73,12 +74,7 @@ class Settings(BaseSettings):
     @property
     def loopback(self) -> bool:
         """Whether nobody beyond this machine can connect."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return _own(self.host)
 
     @property
     def secure(self) -> bool:
@@ -124,7 +120,7 @@ _FILE: dict[str, Path] = {}
 def read_settings(file: Path | None = None, **told: Any) -> Settings:
     """Settings from what is told, the environment and a TOML file, in this order.
 
-    Raises BadInput naming the setting that is wrong, and for a server beyond loopback without sign-in.
+    Raises BadInput naming the setting that is wrong, and for a server without sign-in that others could reach.
     """
     if file is not None and not file.is_file():
         raise BadInput(f'no settings file {file}; expected a TOML file with keys such as home = "/srv/radproof"')
@@ -140,9 +136,31 @@ def read_settings(file: Path | None = None, **told: Any) -> Settings:
         raise BadInput(f"cannot read {file}: {error}") from None
     finally:
         _FILE.clear()
-    if not found.loopback and not found.auth:
+    if not found.auth:
+        _check_alone(found)
+    return found
+
+
+def _check_alone(found: Settings) -> None:
+    """Raises BadInput where others than the people at this machine could reach a server without sign-in."""
+    if not found.loopback:
         raise BadInput(
             f"refusing to listen on {found.host} without sign-in: whoever reaches the port would be the administrator; "
             "leave auth on, or listen on 127.0.0.1"
         )
-    return found
+    public = not _own(urlsplit(found.public_url).hostname or "") if found.public_url else False
+    told = {"public_url": public, "allowed_hosts": found.allowed_hosts, "trusted_proxies": found.trusted_proxies}
+    for name, beyond in told.items():
+        if beyond:
+            raise BadInput(
+                f"setting {name}: it lets others than this machine in, and without sign-in they would be the "
+                f"administrator; leave auth on, or {name} out"
+            )
+
+
+def _own(host: str) -> bool:
+    """Whether it is this machine's name for itself."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -109,6 +109,9 @@ class Invitation(Base):
     role: Mapped[str] = mapped_column(default="viewer")
     user_id: Mapped[str | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), default=None)
     project_id: Mapped[str | None] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), default=None)
+    created_by: Mapped[str | None] = mapped_column(  # None: at the server's own machine
+        ForeignKey("users.id", ondelete="CASCADE"), index=True, default=None
+    )
     created: Mapped[datetime] = mapped_column(default=now)
     expires: Mapped[datetime]
     used: Mapped[datetime | None] = mapped_column(default=None)

@@ -32,6 +32,7 @@ class NewPassword(BaseModel):
 
     current: str = Field(max_length=LONGEST)
     new: str = Field(max_length=LONGEST)
+    revoke_keys: bool = Field(True, description="whether API keys made until now open nothing any more")
 
 
 class KeyWanted(BaseModel):
@@ -59,9 +60,10 @@ def change_account(here: Here, who: Viewer, told: Choice, response: Response) ->
 
 @router.post("/password", status_code=204, responses=responses(401, 403, 409, 429))
 def change_password(here: Here, who: Viewer, told: NewPassword) -> Response:
-    """Change my password. Every browser is signed out; this one gets a new session."""
+    """Change my password. Every browser is signed out; this one gets a new session. My API keys are revoked."""
     response = Response(status_code=204)
-    set_cookie(response, COOKIE, accounts.change_password(here, who, told.current, told.new), here.settings)
+    secret = accounts.change_password(here, who, told.current, told.new, revoke=told.revoke_keys)
+    set_cookie(response, COOKIE, secret, here.settings)
     return response
 
 

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
-from radproof.api import administration, people
+from radproof.api import administration, invitations, people
 from radproof.api.access import Admin
 from radproof.api.administration import EventFacts, TrailCheck
+from radproof.api.invitations import InvitationFacts
 from radproof.api.paging import Cursor, Limit, Page
 from radproof.api.people import NewLink, Person, ProjectFacts
 from radproof.api.problems import responses
@@ -50,6 +51,19 @@ def list_people(here: Here, who: Admin, limit: Limit = 50, cursor: Cursor = None
 def invite(here: Here, who: Admin, told: Invited) -> NewLink:
     """Make a link by which somebody new signs up, once, within 48 hours. It is shown this once."""
     return people.invite_person(here, who, told.role, told.project)
+
+
+@router.get("/people/invitations", responses=responses(401, 403, 422))
+def list_invitations(here: Here, who: Admin, limit: Limit = 50, cursor: Cursor = None) -> Page[InvitationFacts]:
+    """Links that were not used yet, newest first."""
+    items, after = invitations.invitations(here, cursor, limit)
+    return Page(items=items, next=after)
+
+
+@router.delete("/people/invitations/{invitation}", status_code=204, responses=responses(401, 403, 404))
+def revoke_invitation(here: Here, who: Admin, invitation: Name) -> None:
+    """Take an invitation back; from now on its link opens nothing."""
+    invitations.revoke(here, who, invitation)
 
 
 @router.get("/people/{person}", responses=responses(401, 403, 404))

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from radproof.api.access import Caller, Viewer, owned
 from radproof.api.etags import PRIVATE, conditional, fresh
+from radproof.api.exports import exported
 from radproof.api.paging import Cursor, Limit
 from radproof.api.pictures import picture, tag
 from radproof.api.problems import responses
@@ -111,6 +112,7 @@ def drawn(request: Request, here: Here, who: Viewer, id: str, image: str, kind: 
     if shown.amplified is not None:
         headers["X-Amplified"] = f"{shown.amplified:g}"
     if stored:
+        exported(here, who, run, "image")
         suffix = shown.media.removeprefix("image/").replace("application/octet-stream", "bin")
         headers["Content-Disposition"] = f'attachment; filename="{run.id}-{image}-{kind}.{suffix}"'
     return Response(shown.content, 200, headers, shown.media)

@@ -39,17 +39,19 @@ def choose(here: Here, who: Viewer, project: Text) -> Response:
 
 @router.post("/password")
 def change_password(
-    request: Request, here: Here, who: Viewer, current: Text = "", new: Text = "", again: Text = ""
-) -> Response:
+    request: Request, here: Here, who: Viewer, current: Text = "", new: Text = "", again: Text = "",
+    revoke_keys: Text = "",
+) -> Response:  # fmt: skip
     """A new password."""
+    revoke = bool(revoke_keys)
     try:
         if new != again:
             raise BadInput("password: the two fields differ")
-        secret = accounts.change_password(here, who, current, new)
+        secret = accounts.change_password(here, who, current, new, revoke=revoke)
     except BadInput as error:
-        return _page(request, here, who, error.http_status, password_error=str(error))
+        return _page(request, here, who, error.http_status, password_error=str(error), revoke=revoke)
     except Problem as problem:
-        found = _page(request, here, who, problem.status, password_error=problem.detail)
+        found = _page(request, here, who, problem.status, password_error=problem.detail, revoke=revoke)
         found.headers.update(problem.headers)
         return found
     response = RedirectResponse("/account?said=password", 303)
@@ -91,7 +93,8 @@ def end_one(here: Here, who: Viewer, session: Name) -> Response:
 
 
 def _page(request: Request, here: Service, who: Caller, status: int = 200, **told: Any) -> Response:
-    values: dict[str, Any] = {"made": None, "key_error": "", "key_name": "", "password_error": "", **told}
+    none: dict[str, Any] = {"made": None, "key_error": "", "key_name": "", "password_error": "", "revoke": True}
+    values = {**none, **told}
     return page(
         request, "account", status, title="Account", account=accounts.account(here, who),
         keys=accounts.keys(here, who), sessions=accounts.sessions(here, who), lives=LIVES, **values,

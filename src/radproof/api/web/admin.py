@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Path, Request
 from fastapi.responses import RedirectResponse, Response
 
-from radproof.api import administration, people
+from radproof.api import administration, invitations, people
 from radproof.api.access import Admin
 from radproof.api.paging import Cursor
 from radproof.api.problems import Problem
@@ -41,6 +41,13 @@ def invite(request: Request, here: Here, who: Admin, role: Text = "viewer", proj
     except BadInput as error:
         return _people(request, here, status=error.http_status, error=str(error))
     return _people(request, here, made=made)
+
+
+@router.post("/people/invitations/{invitation}/revoke")
+def revoke(here: Here, who: Admin, invitation: Name) -> Response:
+    """The link opens nothing any more."""
+    invitations.revoke(here, who, invitation)
+    return RedirectResponse(f"{PEOPLE}?said=revoked", 303)
 
 
 @router.post("/people/{person}/reset")
@@ -139,10 +146,11 @@ def check(request: Request, here: Here, who: Admin) -> Response:
 def _people(request: Request, here: Service, cursor: str | None = None, status: int = 200, **told: Any) -> Response:
     items, after = people.people(here, cursor)
     shelves, _ = people.projects(here, limit=1000)
+    links, _ = invitations.invitations(here, limit=100)
     values: dict[str, Any] = {"made": None, "made_for": "", "error": "", **told}
     return page(
         request, "admin_people", status, title="People", people=items, next=after, first=cursor, roles=ROLES,
-        shelves=shelves, **values,
+        shelves=shelves, links=links, **values,
     )  # fmt: skip
 
 

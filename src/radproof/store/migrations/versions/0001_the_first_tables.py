@@ -108,9 +108,13 @@ def upgrade() -> None:
         sa.Column("role", sa.String(length=255), nullable=False),
         sa.Column("user_id", sa.String(length=255), nullable=True),
         sa.Column("project_id", sa.String(length=255), nullable=True),
+        sa.Column("created_by", sa.String(length=255), nullable=True),
         sa.Column("created", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires", sa.DateTime(timezone=True), nullable=False),
         sa.Column("used", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["created_by"], ["users.id"], name=op.f("fk_invitations_created_by"), ondelete="CASCADE"
+        ),
         sa.ForeignKeyConstraint(
             ["project_id"], ["projects.id"], name=op.f("fk_invitations_project_id"), ondelete="CASCADE"
         ),
@@ -118,6 +122,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_invitations")),
         sa.UniqueConstraint("hash", name=op.f("uq_invitations_hash")),
     )
+    with op.batch_alter_table("invitations", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_invitations_created_by"), ["created_by"], unique=False)
+
     op.create_table(
         "jobs",
         sa.Column("kind", sa.String(length=255), nullable=False),
@@ -385,6 +392,9 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_jobs_created"))
 
     op.drop_table("jobs")
+    with op.batch_alter_table("invitations", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_invitations_created_by"))
+
     op.drop_table("invitations")
     with op.batch_alter_table("files", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_files_sha256"))
