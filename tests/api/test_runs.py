@@ -3,20 +3,23 @@
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Barrier
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import OperationalError
 from tests.api.conftest import House, Person
 from tests.api.seeded import Seeds, seed
 
 from radproof.api import watching
+from radproof.api.access import Caller
 from radproof.api.presets import PRESETS, composed
-from radproof.api.watching import MOST, Streams, watch
+from radproof.api.watching import MOST, Streams, Watched, watch
 from radproof.store.ids import new_id
-from radproof.store.tables import DataSet, Event, Job, Model, Run
+from radproof.store.tables import DataSet, Event, Job, Membership, Model, Run, Session, User
 
 RUNS, PLANS = "/api/v1/runs", "/api/v1/plans"
 FOREIGN = {"name": "foreign", "library": "torchattacks"}
@@ -272,6 +275,25 @@ def test_a_project_has_only_so_many_unfinished_runs(house: House, developer: Per
     assert (told.status_code, "1 unfinished" in told.json()["detail"]) == (409, True)
 
 
+def test_a_run_is_not_taken_up_again_past_the_quota(house: House, developer: Person, seeds: Seeds) -> None:
+    def allow(most: int) -> None:
+        object.__setattr__(house.service, "settings", house.service.settings.model_copy(update={"quota_runs": most}))
+
+    first, second = (developer.client.post(RUNS, json={"document": plan(seeds)}).json()["id"] for _ in range(2))
+    allow(1)
+    state(house, first, "failed")
+    told = developer.client.post(f"{RUNS}/{first}/retry")
+    assert (told.status_code, "1 unfinished" in told.json()["detail"]) == (409, True)
+    assert developer.client.get(f"{RUNS}/{first}").json()["state"] == "failed"
+    assert developer.client.post(f"{RUNS}/{second}/pause").status_code == 200
+    assert developer.client.post(f"{RUNS}/{second}/resume").status_code == 200  # it was counted as it was paused
+    allow(2)
+    assert developer.client.post(f"{RUNS}/{first}/retry").status_code == 200
+    assert developer.client.post(f"{RUNS}/{second}/pause").status_code == 200
+    allow(1)
+    assert developer.client.post(f"{RUNS}/{second}/resume").status_code == 409
+
+
 def test_a_run_is_paused_resumed_cancelled_retried_and_put_first(house: House, developer: Person, seeds: Seeds) -> None:
     run = developer.client.post(RUNS, json={"document": plan(seeds)}).json()["id"]
     at = f"{RUNS}/{run}"
@@ -295,12 +317,19 @@ def test_only_a_run_that_is_over_is_removed_with_its_folder(house: House, develo
     run = developer.client.post(RUNS, json={"document": plan(seeds)}).json()["id"]
     folder = house.service.settings.folder("runs", run)
     (folder / "images").mkdir(parents=True)
+    plans = house.service.settings.folder("plans")
+    plans.mkdir(exist_ok=True)
+    with house.service.database.reading() as session:
+        job = session.execute(select(Job.id).where(Job.subject_id == run)).scalar_one()
+    for name in (f"{run}.json", f"{job}.threads", "other.threads"):
+        (plans / name).touch()
     assert developer.client.delete(f"{RUNS}/{run}").status_code == 409
     assert folder.exists()
     state(house, run, "done")
     assert developer.client.delete(f"{RUNS}/{run}", headers={"If-Match": '"old"'}).status_code == 412
     assert developer.client.delete(f"{RUNS}/{run}").status_code == 204
     assert not folder.exists()
+    assert [path.name for path in plans.iterdir()] == ["other.threads"]
     assert developer.client.get(f"{RUNS}/{run}").status_code == 404
     with house.service.database.reading() as session:
         assert session.execute(select(func.count()).where(Job.subject_id == run)).scalar_one() == 0
@@ -343,7 +372,7 @@ def test_events_tell_every_change_and_survive_a_busy_database(
     steps = iter([("attacks", 0.25), None, ("attacks", 0.25), ("attacks", 0.5), "done"])
     look = watching._look
 
-    def busy(database, run: str):
+    def busy(database, run: str, who: Caller):
         match next(steps):
             case None:
                 raise OperationalError("busy", None, Exception("database is locked"))
@@ -352,12 +381,14 @@ def test_events_tell_every_change_and_survive_a_busy_database(
             case stage, share:
                 with database.writing() as session:
                     session.execute(update(Job).values(progress={"stage": stage, "share": share}))
-        return look(database, run)
+        return look(database, run, who)
 
     monkeypatch.setattr(watching, "_look", busy)
 
     async def all_of_them() -> str:
-        return "".join([one async for one in watch(house.service.database, seeds.run, every=0, beat=0)])
+        return "".join(
+            [one async for one in watch(house.service.database, seeds.run, caller(developer), every=0, beat=0)]
+        )
 
     text = asyncio.run(all_of_them())
     assert [(one["state"], one["share"]) for one in events(text)] == [
@@ -369,12 +400,61 @@ def test_events_tell_every_change_and_survive_a_busy_database(
     assert [line for line in text.splitlines() if line.startswith("id:")] == ["id: 1", "id: 2", "id: 3"]
 
 
-def test_events_end_where_the_run_is_removed_or_the_time_is_up(house: House, seeds: Seeds) -> None:
+def caller(person: Person) -> Caller:
+    """As a request of theirs with an API key."""
+    return Caller(person.id, "x", "developer", (person.project,), person.project)
+
+
+def test_events_end_where_the_run_is_removed_or_the_time_is_up(house: House, developer: Person, seeds: Seeds) -> None:
     async def all_of_them(run: str, longest: float) -> list[str]:
-        return [one async for one in watch(house.service.database, run, every=0, longest=longest)]
+        return [one async for one in watch(house.service.database, run, caller(developer), every=0, longest=longest)]
 
     assert asyncio.run(all_of_them(new_id("run"), 100)) == ["retry: 2000\n\n"]
     assert asyncio.run(all_of_them(seeds.run, 0)) == ["retry: 2000\n\n"]
+
+
+@pytest.mark.parametrize("how", ["membership", "disabled", "signed out"])
+def test_events_end_where_the_right_to_see_them_ends(
+    house: House, developer: Person, seeds: Seeds, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    state(house, seeds.run, "running")
+    who, looks = caller(developer), []
+    if how == "signed out":
+        with house.service.database.reading() as session:
+            who = replace(who, session=session.execute(select(Session.hash)).scalars().first())
+    look = watching._look
+
+    def counted(database, run: str, who: Caller):
+        looks.append(run)
+        if len(looks) == 3:
+            with database.writing() as session:
+                if how == "membership":
+                    session.execute(delete(Membership).where(Membership.user_id == developer.id))
+                elif how == "disabled":
+                    session.execute(update(User).where(User.id == developer.id).values(disabled=True))
+                else:
+                    session.execute(delete(Session))
+        return look(database, run, who)
+
+    monkeypatch.setattr(watching, "_look", counted)
+
+    async def all_of_them() -> str:
+        return "".join([one async for one in watch(house.service.database, seeds.run, who, every=0, longest=20)])
+
+    found = asyncio.run(all_of_them())
+    assert len(looks) == 3
+    assert [one["state"] for one in events(found)] == ["running"]
+
+
+def test_a_stream_that_is_never_sent_is_never_counted() -> None:
+    streams = Streams()
+
+    async def nothing() -> AsyncGenerator[str]:
+        yield ""
+
+    for _ in range(MOST + 1):
+        Watched(streams, "usr_x", nothing())
+    assert not streams._open
 
 
 def test_nobody_opens_more_than_eight_streams(house: House, developer: Person, seeds: Seeds) -> None:

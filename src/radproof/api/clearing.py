@@ -26,6 +26,7 @@ def remove_model(service: Service, who: Caller, id: str) -> None:
             cancel(session, service, one.id)
             session.delete(one)
         _remove(session, service, who, found, (found.file_id, found.told.get("card")))
+    service.screeners.close_model(id)
     for name in names:
         _guard_gone(service, name)
     _gone(service, "models", id)
@@ -45,6 +46,7 @@ def remove_guard(service: Service, who: Caller, model: str, id: str) -> None:
     with service.database.writing() as session:
         found = guard_of(session, who, model, id)
         _remove(session, service, who, found, ())
+    service.screeners.close_model(model)
     _guard_gone(service, id)
 
 

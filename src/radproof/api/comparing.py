@@ -15,14 +15,18 @@ from threading import Lock
 from typing import Any
 
 from radproof.api.finished import Stamp, finished, scrubbed
+from radproof.api.problems import Problem
 from radproof.core.records import Estimate
+from radproof.jobs.process import environment
 from radproof.reports.words import Shown, count, show
 from radproof.store.settings import Settings
 from radproof.store.tables import Run
 
 LONGEST = 120  # seconds of one comparison
 BAD_INPUT = 2  # the command's exit code
+_RETRY = {"Retry-After": "5"}
 MOST = 64  # comparisons that are kept
+EACH, ALL = 2, 16  # that one user, and all together, may have unfinished
 GOALS = {
     "misclassify": "under attack",
     "missed-finding": "disease read as Normal",
@@ -61,19 +65,23 @@ class Comparisons:
     """One at a time, in the background; the last ones are kept."""
 
     def __init__(self) -> None:
-        self._at_work: OrderedDict[tuple[Stamp, Stamp], Future[Compared]] = OrderedDict()
+        self._at_work: OrderedDict[tuple[Stamp, Stamp], tuple[str, Future[Compared]]] = OrderedDict()  # who first asked
         self._pool = ThreadPoolExecutor(1, "compare")
         self._lock = Lock()
 
-    def get(self, settings: Settings, a: Run, b: Run, patience: float) -> Compared | None:
-        """A against B; None while it is not done within `patience` seconds. Raises Problem 404 without a result."""
+    def get(self, settings: Settings, a: Run, b: Run, user: str, patience: float) -> Compared | None:
+        """A against B; None while it is not done within `patience` seconds.
+
+        Raises Problem 404 without a result, 429 where this user, or all together, wait for too many others.
+        """
         key = finished(settings, a), finished(settings, b)
         with self._lock:
             if key not in self._at_work:
-                self._at_work[key] = self._pool.submit(compare, settings, a.id, b.id)
-            future = self._at_work[key]
+                self._check_room(user)
+                self._at_work[key] = user, self._pool.submit(compare, settings, a.id, b.id)
+            _, future = self._at_work[key]
             self._at_work.move_to_end(key)
-            done = [one for one, work in self._at_work.items() if work.done()]
+            done = [one for one, (_, work) in self._at_work.items() if work.done()]
             for old in done[: max(0, len(self._at_work) - MOST)]:
                 del self._at_work[old]
         try:
@@ -81,16 +89,26 @@ class Comparisons:
         except NotYet:
             return None
 
+    def close(self) -> None:
+        """Begin no other one."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _check_room(self, user: str) -> None:
+        waiting = [who for who, work in self._at_work.values() if not work.done()]
+        if waiting.count(user) >= EACH:
+            raise Problem(429, f"{EACH} of your comparisons are not done yet; come back in 5 s", headers=_RETRY)
+        if len(waiting) >= ALL:
+            raise Problem(429, "too many comparisons wait; come back in 5 s", headers=_RETRY)
+
 
 def compare(settings: Settings, a: str, b: str) -> Compared:
     """Run `radproof compare A B --json` within the folder of runs, so that no message holds a path of the server."""
     command = [sys.executable, "-m", "radproof", "compare", a, b, "--json"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "1000"}
     try:
         done = subprocess.run(
             command,
             cwd=settings.folder("runs"),
-            env=environment,
+            env=_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -105,6 +123,13 @@ def compare(settings: Settings, a: str, b: str) -> Compared:
     if done.returncode != BAD_INPUT:
         return Compared(refused="the comparison failed; the runs' files may be damaged")
     return Compared(refused=_reason(scrubbed(done.stderr, settings.home.resolve())).replace(a, "A").replace(b, "B"))
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of the server's settings; not that of a worker's child, which would end with its stdin."""
+    told = environment({**os.environ, "OMP_NUM_THREADS": "1"}, 1)
+    del told["RADPROOF_SUPERVISED"]
+    return {**told, "COLUMNS": "1000"}
 
 
 def read(told: Mapping[str, Any]) -> Compared:

@@ -12,8 +12,8 @@ from threading import Lock
 from radproof.api.problems import Problem
 from radproof.api.screened import Nonsense, Opened, Said, parsed
 from radproof.api.spool import Spool
-from radproof.core.guard_memory import guard_memory
 from radproof.core.guard import Limits
+from radproof.core.guard_memory import guard_memory
 from radproof.core.resident import Gone, Resident, Silent
 from radproof.errors import BadInput
 

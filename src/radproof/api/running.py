@@ -19,7 +19,7 @@ from radproof.api.problems import Problem
 from radproof.api.service import Service
 from radproof.jobs.states import FINAL
 from radproof.store.ids import new_id
-from radproof.store.tables import UNFINISHED, Job, Run, SavedPlan
+from radproof.store.tables import UNFINISHED, Job, Project, Run, SavedPlan
 
 Verb = Literal["cancel", "pause", "resume", "retry"]
 VERBS: tuple[Verb, ...] = ("cancel", "pause", "resume", "retry")
@@ -107,10 +107,7 @@ def make_run(
     priority: int = PRIORITY,
 ) -> Run:
     """A run with its plan and its job. Raises Problem 409 where the project has too many unfinished ones."""
-    asked = select(func.count()).where(Run.project_id == found.project_id, Run.state.in_(UNFINISHED))
-    if session.execute(asked).scalar_one() >= service.settings.quota_runs:
-        most = service.settings.quota_runs
-        raise Problem(409, f"this project has {most} unfinished runs, as many as it may; wait, or cancel some")
+    _check_room(session, service, found.project_id)
     plan = kept or make_plan(session, service, who, found, name=name).id
     run = Run(
         id=new_id("run"),
@@ -132,7 +129,10 @@ def make_run(
 
 
 def act(service: Service, who: Caller, name: str, verb: Verb) -> Run:
-    """Cancel, pause, resume or retry. Raises Problem 404; Conflict where it makes no sense in the run's state."""
+    """Cancel, pause, resume or retry.
+
+    Raises Problem 404, 409 where the project has too many others; Conflict where it makes no sense in the run's state.
+    """
     with service.database.writing() as session:
         run, job = both(session, name, who)
         do = {
@@ -142,11 +142,22 @@ def act(service: Service, who: Caller, name: str, verb: Verb) -> Run:
             "retry": service.jobs.retry,
         }
         do[verb](session, job)
+        if verb in ("resume", "retry"):
+            _check_room(session, service, run.project_id, but=run.id)
         service.trail.add(session, f"run.{verb}", actor=who.user_id, object=run.id, project=run.project_id)
         session.flush()
         session.refresh(run)
     service.jobs.dispatch()
     return run
+
+
+def _check_room(session: Session, service: Service, project: str, *, but: str = "") -> None:
+    """Whether one more run may be unfinished; nobody else begins one in this project until the transaction ends."""
+    session.execute(select(Project.id).where(Project.id == project).with_for_update(key_share=True))
+    asked = select(func.count()).where(Run.project_id == project, Run.id != but, Run.state.in_(UNFINISHED))
+    most = service.settings.quota_runs
+    if session.execute(asked).scalar_one() >= most:
+        raise Problem(409, f"this project has {most} unfinished runs, as many as it may; wait, or cancel some")
 
 
 def put_first(service: Service, who: Caller, name: str, priority: int) -> Run:
@@ -168,14 +179,15 @@ def remove_run(service: Service, who: Caller, name: str) -> None:
         gone = session.execute(delete(Run).where(Run.id == name, Run.state.in_(FINAL)).returning(Run.id)).all()
         if not gone:
             raise Problem(409, f"this run is not over: its state is {run.state}; cancel it first")
-        session.execute(delete(Job).where(Job.subject_id == name))
+        jobs = session.execute(delete(Job).where(Job.subject_id == name).returning(Job.id)).scalars().all()
         service.trail.add(session, "run.remove", actor=who.user_id, object=name, project=project)
     away = service.settings.folder("uploads", f"{name}.gone")
     with suppress(FileNotFoundError):  # under another name at once: nobody reads half a folder
         away.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         service.settings.folder("runs", name).rename(away)
     shutil.rmtree(away, ignore_errors=True)
-    (service.settings.folder("plans") / f"{name}.json").unlink(missing_ok=True)
+    for left in (f"{name}.json", *(f"{job}.threads" for job in jobs)):
+        (service.settings.folder("plans") / left).unlink(missing_ok=True)
 
 
 def remove_plan(service: Service, who: Caller, name: str) -> None:

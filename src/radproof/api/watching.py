@@ -13,14 +13,18 @@ from typing import Any
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 from starlette.types import Receive, Scope, Send
 
+from radproof.api.access import Caller
 from radproof.api.holdings import job_of
 from radproof.api.problems import Problem
 from radproof.jobs.states import FINAL
 from radproof.store.database import Database
-from radproof.store.tables import Run
+from radproof.store.tables import Membership, Run, User, now
+from radproof.store.tables import Session as SignedIn
 
 MOST = 8  # streams that one user has open
 EVERY = 1.0  # seconds between two looks
@@ -53,7 +57,8 @@ class Streams:
 
     @contextmanager
     def held(self, user: str) -> Generator[None]:
-        """Until it ends, however it ends."""
+        """One more until it ends, however it ends. Raises Problem 429."""
+        self.take(user)
         try:
             yield
         finally:
@@ -64,12 +69,11 @@ class Watched(StreamingResponse):
     """A stream that is counted until it is closed."""
 
     def __init__(self, streams: Streams, user: str, content: AsyncGenerator[str]) -> None:
-        streams.take(user)
         self._streams, self._user = streams, user
         super().__init__(content, headers=HEADERS, media_type="text/event-stream")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send it. Raises Problem 429 before anything is sent."""
         with self._streams.held(self._user):
             await super().__call__(scope, receive, send)
 
@@ -83,16 +87,16 @@ def streams(request: Request) -> Streams:
 
 
 async def watch(
-    database: Database, run: str, *, every: float = EVERY, beat: float = BEAT, longest: float = LONGEST
+    database: Database, run: str, who: Caller, *, every: float = EVERY, beat: float = BEAT, longest: float = LONGEST
 ) -> AsyncGenerator[str]:
-    """Events `progress` whenever something changed, until the run is over or gone; comments in between."""
+    """Events `progress` whenever something changed, until the run is over or not to be seen; comments in between."""
     began = spoken = time.monotonic()
     last: dict[str, Any] | None = None
     number = 0
     yield "retry: 2000\n\n"
     while time.monotonic() - began < longest:
         try:
-            told = await run_in_threadpool(_look, database, run)
+            told = await run_in_threadpool(_look, database, run, who)
         except SQLAlchemyError:  # busy or restarting: it is asked again
             told = last or {}
         if told is None:
@@ -108,13 +112,25 @@ async def watch(
         await asyncio.sleep(every)
 
 
-def _look(database: Database, run: str) -> dict[str, Any] | None:
-    """What is told of a run; None where it is gone."""
+def _look(database: Database, run: str, who: Caller) -> dict[str, Any] | None:
+    """What is told of a run; None where it is gone, or no longer theirs to see."""
     with database.reading() as session:
         found = session.get(Run, run)
-        if found is None:
+        if found is None or not _may(session, found.project_id, who):
             return None
         job = job_of(session, run)
         progress = job.progress if job else {}
         told = {key: progress.get(key) for key in ("stage", "done", "total", "share", "left", "note")}
         return {"state": found.state, **told, "error": job.error if job else ""}
+
+
+def _may(session: Session, project: str, who: Caller) -> bool:
+    """Whether they still are a member who may sign in, and still are signed in where they came with a browser."""
+    asked = select(User.id).join(Membership, Membership.user_id == User.id)
+    asked = asked.where(User.id == who.user_id, User.disabled.is_(False), Membership.project_id == project)
+    if session.execute(asked).first() is None:
+        return False
+    if who.session is None:
+        return True
+    one = session.get(SignedIn, who.session)
+    return one is not None and one.expires > now()

@@ -20,9 +20,7 @@ _REMOTE = ("endpoint", "url", "pretrained")
 _FIXED = ("split", "inflate", "voi", "axis", "slices", "classes", "multi_label", "window", "count")  # at the import
 
 
-def materialise(
-    document: Mapping[str, Any], session: Session, settings: Settings, *, project: str
-) -> dict[str, Any]:
+def materialise(document: Mapping[str, Any], session: Session, settings: Settings, *, project: str) -> dict[str, Any]:
     """The plan with paths, as `radproof assess` reads it.
 
     `project`: models, data sets and runs of another one are refused in the words of missing ones. Raises BadPlan for

@@ -8,17 +8,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from radproof.api.access import Caller, Developer, Viewer, owned, visible
 from radproof.api.etags import conditional, conditional_bytes, unchanged
+from radproof.api.exports import exported
 from radproof.api.finished import result_text
+from radproof.api.holdings import job_of, jobs_of
 from radproof.api.idempotency import Single
 from radproof.api.paging import Cursor, Limit, Page, paged
 from radproof.api.problems import responses
 from radproof.api.reports import MEDIA, Format, report
-from radproof.api.running import PRIORITY, Verb, act, both, chosen, job_of, make_run, put_first, remove_run
+from radproof.api.running import PRIORITY, Verb, act, both, chosen, make_run, put_first, remove_run
 from radproof.api.service import Here, Service
 from radproof.api.watching import Watched, streams, watch
 from radproof.store.tables import Job, JobState, Run
@@ -102,8 +103,7 @@ def told(run: Run, job: Job | None) -> RunOut:
 
 def all_told(session: Session, found: Sequence[Run]) -> list[RunOut]:
     """Several, with one question about their jobs."""
-    query = select(Job).where(Job.subject_id.in_([run.id for run in found])).order_by(Job.created, Job.id.desc())
-    newest = {job.subject_id: job for job in session.execute(query).scalars()}
+    newest = jobs_of(session, [run.id for run in found])
     return [told(run, newest.get(run.id)) for run in found]
 
 
@@ -216,7 +216,7 @@ def events(request: Request, here: Here, who: Viewer, id: str) -> Watched:
     """Progress as server-sent events; `Last-Event-ID` is not needed, as each event tells everything."""
     with here.database.reading() as session:
         run, _ = both(session, id, who)
-    return Watched(streams(request), who.user_id, watch(here.database, run.id))
+    return Watched(streams(request), who.user_id, watch(here.database, run.id, who))
 
 
 @router.get("/runs/{id}/result", response_model=dict[str, Any], responses=responses(404))
@@ -235,5 +235,9 @@ def result(request: Request, here: Here, who: Viewer, id: str) -> Response:
 )
 def reported(request: Request, here: Here, who: Viewer, id: str, format: Format) -> Response:
     """The report of a finished run: html, pdf, json, csv (every image), md, junit.xml and sarif (gates)."""
-    found = report(here.settings, _run(here, id, who), format)
-    return conditional_bytes(request, found.content, found.media, headers=found.headers)
+    run = _run(here, id, who)
+    found = report(here.settings, run, format)
+    answer = conditional_bytes(request, found.content, found.media, headers=found.headers)
+    if answer.status_code == 200:
+        exported(here, who, run, format)
+    return answer

@@ -74,7 +74,7 @@ def compare(request: Request, here: Here, who: Viewer, a: Name = "", b: Name = "
     ]
     one, other = sides
     both = one is not None and other is not None
-    found = _COMPARISONS.get(here.settings, one.run, other.run, PATIENCE) if one and other else None
+    found = _COMPARISONS.get(here.settings, one.run, other.run, who.user_id, PATIENCE) if one and other else None
     return page(
         request,
         "compare",
