@@ -45,6 +45,8 @@ class BoundedCache(Generic[T]):
                 entry.size = self._size(made)
                 entry.made.append(made)
         with self._lock:
+            if entry.size > self._most_bytes and self._found.get(key) is entry:
+                del self._found[key]  # nothing else has to go for what cannot be kept
             self._make_room()
         return entry.made[0]
 

@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from radproof.api.caching import MEGABYTE, BoundedCache
 from radproof.api.finished import ROWS, Stamp, finished, scrubbed
 from radproof.api.problems import Problem
 from radproof.api.results import Filters, ImageRow, RunImages
-from radproof.api.showing import Kept, Showing
+from radproof.api.showing import Showing
 from radproof.assess.result import Picture
 from radproof.reports.facts import shortened
 from radproof.reports.words import plain
@@ -60,7 +61,11 @@ class Details:
     picture: Picture | None  # of the gallery, where it has a defended picture or heat maps
 
 
-_DETAILS: Kept[dict[str, Any]] = Kept(256)
+def _size(told: Mapping[str, Any]) -> int:
+    return sum(100 + len(str(value)) for value in told.values())
+
+
+_DETAILS: BoundedCache[dict[str, Any]] = BoundedCache(256, 8 * MEGABYTE, _size)
 
 
 def details(settings: Settings, run: Run, shown: Showing, images: RunImages, image: ImageRow) -> Details:

@@ -4,10 +4,10 @@
 import json
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from radproof.api.caching import MEGABYTE, BoundedCache
 from radproof.api.problems import Problem
 from radproof.store.ids import PATTERN
 from radproof.store.settings import Settings
@@ -27,6 +27,11 @@ class Stamp:
     path: Path
     changed: int
     size: int
+
+
+PARSED = 4  # bytes of JSON values in memory for one of their file, about
+_VALUES: BoundedCache[tuple[dict[str, Any], int]] = BoundedCache(16, 256 * MEGABYTE, lambda one: one[1])
+_TEXTS: BoundedCache[str] = BoundedCache(16, 64 * MEGABYTE, len)
 
 
 def folder(settings: Settings, run: Run) -> Path:
@@ -55,7 +60,8 @@ def finished(settings: Settings, run: Run, name: str = RESULT) -> Stamp:
 
 def result_json(settings: Settings, run: Run) -> dict[str, Any]:
     """result.json as JSON values, to be read only; paths are relative to the server's home. Raises Problem 404."""
-    return _read(finished(settings, run), settings.home.resolve())
+    file, home = finished(settings, run), settings.home.resolve()
+    return _VALUES.get((file, home), lambda: (json.loads(scrubbed_file(file, home)), PARSED * file.size))[0]
 
 
 def result_text(settings: Settings, run: Run) -> str:
@@ -63,15 +69,9 @@ def result_text(settings: Settings, run: Run) -> str:
     return scrubbed_file(finished(settings, run), settings.home.resolve())
 
 
-@lru_cache(maxsize=16)
-def _read(file: Stamp, home: Path) -> dict[str, Any]:
-    return json.loads(scrubbed_file(file, home))
-
-
-@lru_cache(maxsize=16)
 def scrubbed_file(file: Stamp, home: Path) -> str:
     """A text file without the server's paths."""
-    return scrubbed(file.path.read_text(encoding="utf-8"), home)
+    return _TEXTS.get((file, home), lambda: scrubbed(file.path.read_text(encoding="utf-8"), home))
 
 
 def scrubbed(text: str, home: Path) -> str:

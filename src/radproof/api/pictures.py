@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from os.path import normpath
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
+from radproof.api.caching import MEGABYTE, BoundedCache
 from radproof.api.finished import Stamp, folder, stamp
 from radproof.api.problems import Problem
 from radproof.api.results import KINDS, RunImages, run_images
@@ -35,6 +35,9 @@ MANIFEST = "manifest.parquet"
 MOST_BYTES = 64 * 2**20  # of one file
 MOST_PIXELS = 16_000_000  # that the server decodes at once
 _CELLS = 30_000_000
+_SAMPLES: BoundedCache[Mapping[tuple[str, str], tuple[str, int, Path]]] = BoundedCache(
+    8, 256 * MEGABYTE, lambda found: 500 * len(found)
+)
 _MEDIA = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"II*\x00": "image/tiff", b"MM\x00*": "image/tiff"}
 
 
@@ -129,9 +132,12 @@ def _original(settings: Settings, run: Run, images: RunImages, name: str) -> Ori
     raise Problem(404, "the original is no longer there: its data set was removed or changed")
 
 
-@lru_cache(maxsize=8)
 def _samples(file: Stamp) -> Mapping[tuple[str, str], tuple[str, int, Path]]:
     """(sample, sha256) -> path, top, root of a manifest."""
+    return _SAMPLES.get(file, lambda: _listed(file))
+
+
+def _listed(file: Stamp) -> Mapping[tuple[str, str], tuple[str, int, Path]]:
     try:
         names = [name for name in ("id", "sha256", "path", "top") if name in pq.read_schema(file.path).names]
         table = read_table(file.path, names, cells=_CELLS)

@@ -2,11 +2,11 @@
 """The images of a finished run: which were fooled, filtered and counted, from the table behind the result."""
 
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from radproof.api.caching import MEGABYTE, BoundedCache
 from radproof.api.finished import ROWS, Stamp, finished, result_json
 from radproof.api.paging import broken, sealed, unsealed
 from radproof.api.problems import Problem
@@ -153,25 +153,14 @@ def run_images(settings: Settings, run: Run) -> RunImages:
     """The images of a finished run, kept open for the next request. Raises Problem 404 where it has no result."""
     file = finished(settings, run, ROWS)
     result = finished(settings, run)
-    return _opened(file, result, _Told(result_json(settings, run)))
+    return _OPENED.get((file, result), lambda: _opened(file, result_json(settings, run)))
 
 
-class _Told:
-    """A result beside a cache's key: equal to every other, for the key holds its stamp."""
-
-    def __init__(self, result: dict[str, Any]) -> None:
-        self.result = result
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Told)
-
-    def __hash__(self) -> int:
-        return 0
+def _opened(file: Stamp, told: dict[str, Any]) -> RunImages:
+    return RunImages(read_rows(file.path, str(told["head"]), told["gallery"]))
 
 
-@lru_cache(maxsize=6)
-def _opened(file: Stamp, _: Stamp, told: _Told) -> RunImages:
-    return RunImages(read_rows(file.path, str(told.result["head"]), told.result["gallery"]))
+_OPENED: BoundedCache[RunImages] = BoundedCache(6, 512 * MEGABYTE, lambda one: one.table.bytes)
 
 
 def _told(chosen: Filters) -> dict[str, str]:

@@ -5,19 +5,18 @@ The sections are the report's own; only inline styles go, which the pages' polic
 """
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import ValidationError
 
-from radproof.api.finished import Stamp, finished, scrubbed_file
+from radproof.api.caching import MEGABYTE, BoundedCache
+from radproof.api.finished import PARSED, Stamp, finished, scrubbed_file
 from radproof.api.problems import Problem
 from radproof.assess.result import Result
 from radproof.reports import charts, facts
@@ -26,7 +25,6 @@ from radproof.reports.words import plain, seconds
 from radproof.store.settings import Settings
 from radproof.store.tables import Run
 
-T = TypeVar("T")
 _STRIP = re.compile(
     r'<span class="strip" aria-hidden="true"><i style="left:([\d.]+)%;width:([\d.]+)%"></i>'
     r'<b style="left:([\d.]+)%"></b></span>'
@@ -38,25 +36,6 @@ _DRAWN = (
     r'<rect class="all" y="2" width="100" height="6"/><rect class="between" x="\1" y="2" width="\2" height="6"/>'
     r'<rect class="at" x="\3" width="2" height="10"/></svg>'
 )
-
-
-class Kept(Generic[T]):
-    """The things that were made last: one maker at a time, the one that rested longest goes first."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._found: OrderedDict[Hashable, T] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The thing of this key, made where there is none."""
-        with self._lock:
-            if key not in self._found:
-                self._found[key] = make()
-                while len(self._found) > self._most:
-                    self._found.popitem(last=False)
-            self._found.move_to_end(key)
-            return self._found[key]
 
 
 @dataclass(frozen=True)
@@ -88,8 +67,8 @@ class Showing:
         return Markup(_STYLE.sub("", _STRIP.sub(_DRAWN, text)))
 
 
-_RESULTS: Kept[Showing] = Kept(6)
-_FRAGMENTS: Kept[Markup] = Kept(48)
+_RESULTS: BoundedCache[Showing] = BoundedCache(6, 256 * MEGABYTE, lambda one: PARSED * one.file.size)
+_FRAGMENTS: BoundedCache[Markup] = BoundedCache(48, 32 * MEGABYTE, len)
 
 
 def showing(settings: Settings, run: Run) -> Showing:

@@ -70,6 +70,13 @@ class Table:
     head: str
     gallery: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
 
+    @property
+    def bytes(self) -> int:
+        """What it holds in memory, about: its columns, and as much again for what is found in them."""
+        columns = [self.logits, *self.numbers.values(), *(one.codes for one in self.texts.values())]
+        words = sum(60 + len(value) for one in self.texts.values() for value in one.values)
+        return 2 * (sum(column.nbytes for column in columns) + words)
+
     @cached_property
     def attacked(self) -> Ints:
         """Rows that show an image which was changed."""

@@ -14,9 +14,10 @@ from tests.api.seeded import Seeds, finished_run, seed
 from tests.api.web.results import HOSTILE, hostile
 from tests.api.web.test_pages import Read, check_plain
 
+from radproof.api.caching import BoundedCache
 from radproof.api.chosen import choose, ladders, steps
 from radproof.api.comparing import _reason, compare, read
-from radproof.api.showing import Kept, showing
+from radproof.api.showing import showing
 from radproof.assess.result import Result
 from radproof.reports.reading import Reading, still_right
 from radproof.reports.summary import summary_rows
@@ -292,7 +293,7 @@ def test_compare_asks_for_the_second_run(viewer: Person, seeds: Seeds) -> None:
 
 def test_only_the_last_things_are_kept() -> None:
     made: list[int] = []
-    kept: Kept[int] = Kept(2)
+    kept: BoundedCache[int] = BoundedCache(2, 100, lambda _: 1)
     for key in (1, 2, 1, 3, 1, 2):
         kept.get(key, lambda key=key: made.append(key) or key)
     assert made == [1, 2, 3, 2]

@@ -8,12 +8,13 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from radproof.api.access import Caller, Viewer, owned
+from radproof.api.caching import MEGABYTE, BoundedCache
 from radproof.api.details import details
 from radproof.api.finished import ROWS, finished
 from radproof.api.render import page
 from radproof.api.results import BudgetOutcome, Facet, Filters, ImageRow, RunImages, run_images
 from radproof.api.service import Here, Service
-from radproof.api.showing import Kept, Showing, showing
+from radproof.api.showing import Showing, showing
 from radproof.reports.tables import OWN_LIMITS, goal_words
 from radproof.store.tables import Run
 
@@ -69,7 +70,11 @@ class Found:
     budgets: list[BudgetOutcome]
 
 
-_FOUND: Kept[Found] = Kept(64)
+def _size(found: Found) -> int:
+    return 2000 * (len(found.rows) + len(found.budgets)) + 500 * sum(map(len, found.facets.values()))
+
+
+_FOUND: BoundedCache[Found] = BoundedCache(64, 16 * MEGABYTE, _size)
 
 
 @router.get("/runs/{run_id}/images")
