@@ -2,8 +2,11 @@
 """What stands around every request."""
 
 import base64
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from fastapi.testclient import TestClient
 from starlette.requests import Request
 from tests.api.conftest import House, Person
 
-from radproof.api import limits
+from radproof.api import bodies, limits
 from radproof.api.app import create_app
 from radproof.api.assembly import make_service
 from radproof.api.callers import Callers
@@ -19,6 +22,7 @@ from radproof.api.headers import CONTENT_POLICY, allowed, host_of
 from radproof.api.limits import Limits, address
 from radproof.api.problems import Problem
 from radproof.store.settings import read_settings
+from radproof.store.tables import Event
 
 KEYS = "/api/v1/account/keys"
 KEY = {"name": "pipeline"}
@@ -216,6 +220,54 @@ def test_json_depth_nan_and_nul_are_refused(house: House, body: str) -> None:
     assert answer.status_code == 400 and answer.headers["content-type"] == "application/problem+json"
 
 
+HARD = {
+    "escaped quotes": '"' + '\\"' * 500_000,
+    "quotes": '"\\' * 500_000,
+    "backslashes": '"' + "\\" * 999_000,
+    "backslashes and quotes": '\\\\\\"' * 250_000,
+    "lists": "[" * 999_000,
+    "pairs": "[]" * 499_000,
+    "zeros": "1e" + "0" * 999_000,
+    "exponents": "e0" * 499_000,
+    "digits": ("9" * 299 + ",") * 3_300,
+    "plain": "x" * 999_000,
+}
+
+
+@pytest.mark.parametrize("told", list(HARD))
+def test_json_that_is_hard_to_read_is_read_once(told: str, tmp_path: Path) -> None:
+    """In a process of its own: what went back again and again would take hours."""
+    file = tmp_path / "body"
+    file.write_text(HARD[told])
+    code = """if True:
+        import sys
+        from radproof.api.bodies import check_json
+        from radproof.api.problems import Problem
+        try:
+            check_json(open(sys.argv[1], "rb").read())
+        except Problem:
+            pass
+        print("read")
+    """
+    found = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, timeout=60)
+    assert found.stdout == "read\n", found.stderr
+
+
+def test_json_is_looked_at_after_the_token_and_of_programs_alone(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[bytes] = []
+    monkeypatch.setattr(bodies, "check_json", looked.append)
+    person = house.person()
+    client, bare = _without_token(person), _bare(house)
+    json = {"Content-Type": "application/json"}
+    for one, path in ((bare, KEYS), (bare, "/login"), (client, KEYS), (client, "/account/keys"), (client, "/login")):
+        one.post(path, content=b'{"name": "x"}', headers=json)
+    token = {"X-CSRF-Token": person.csrf}
+    client.post("/account/keys", content=b'{"name": "x"}', headers={**json, **token})
+    assert looked == []
+    assert client.post(KEYS, content=b'{"name": "x"}', headers={**json, **token}).status_code == 201
+    assert looked == [b'{"name": "x"}']
+
+
 def test_json_that_only_looks_so_is_taken(house: House) -> None:
     body = '{"name": "NaN 1e999 \\\\u0000 [[[[ \\" {", "days": 30}'
     answer = house.person().client.post(KEYS, content=body, headers={"Content-Type": "application/json"})
@@ -278,9 +330,27 @@ def test_revoking_a_key_ends_it_at_once(house: House) -> None:
 def test_a_key_needs_no_token_and_cannot_make_lasting_ways_in(house: House) -> None:
     client, bare = house.person("admin").client, _bare(house)
     told = {"Authorization": f"Bearer {client.post(KEYS, json=KEY).json()['key']}"}
-    assert bare.post("/api/v1/admin/projects", json={"name": "new"}, headers=told).status_code == 201
+    assert bare.delete(f"{KEYS}/key_{'0' * 26}", headers=told).status_code == 404
     assert bare.post(KEYS, json=KEY, headers=told).status_code == 403
     assert bare.post("/api/v1/admin/people/invitations", json={"role": "admin"}, headers=told).status_code == 403
+
+
+def test_refused_keys_are_told_once_a_minute_and_address(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = [1000.0]
+    monkeypatch.setattr(limits, "time", SimpleNamespace(monotonic=lambda: moment[0]))
+    made = (client := house.person().client).post(KEYS, json=KEY).json()
+    client.delete(f"{KEYS}/{made['id']}")
+    here, there = (
+        TestClient(client.app, base_url="http://localhost", client=(one, 1)) for one in ("10.0.0.1", "10.0.0.2")
+    )
+    secret = "rp_" + "A" * 43
+    for one, key in ((here, made["key"]), (here, secret), (here, "x"), (there, secret), (there, made["key"])):
+        assert one.get("/api/v1/account", headers={"Authorization": f"Bearer {key}"}).status_code == 401
+    moment[0] += 61
+    assert here.get("/api/v1/account", headers={"Authorization": f"Bearer {secret}"}).status_code == 401
+    with house.service.database.reading() as session:
+        found = [one for one in session.query(Event).all() if one.action == "key.refused"]
+    assert [(one.actor, one.object, one.detail) for one in found] == [("", made["id"], {}), ("", "", {}), ("", "", {})]
 
 
 def test_strangers_are_led_to_the_form_and_back(house: House) -> None:
@@ -354,6 +424,20 @@ def test_without_sign_in_everybody_here_is_the_administrator(open_house: TestCli
     found = open_house.get("/api/v1/account").json()
     assert found["role"] == "admin" and [one["name"] for one in found["projects"]] == ["local"]
     assert open_house.get("/admin/people").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "name", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "x-forwarded-PREFIX"]
+)
+def test_without_sign_in_nothing_is_taken_that_a_proxy_passed_on(open_house: TestClient, name: str) -> None:
+    for path in ("/", "/api/v1/account", "/admin/people", "/healthz"):
+        answer = open_house.get(path, headers={name: "for=10.0.0.7"})
+        assert answer.status_code == 403 and "sign-in is off" in answer.text
+
+
+def test_with_sign_in_proxies_pass_requests_on(house: House) -> None:
+    told = {"Forwarded": "for=10.0.0.7", "X-Forwarded-For": "10.0.0.7", "X-Forwarded-Proto": "https"}
+    assert house.person().client.get("/api/v1/account", headers=told).status_code == 200
 
 
 def test_csrf_without_sign_in_another_site_is_refused(open_house: TestClient) -> None:

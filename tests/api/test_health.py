@@ -3,6 +3,7 @@
 
 from collections import namedtuple
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
@@ -10,6 +11,7 @@ from tests.api.conftest import House
 
 from radproof.api import health
 from radproof.api.serving import routes, site
+from radproof.store import database
 from radproof.store.ids import new_id
 from radproof.store.tables import Job, Worker, now
 
@@ -31,6 +33,24 @@ def test_alive_needs_nobody_and_nothing(house: House) -> None:
 def test_ready_when_a_worker_gave_a_sign(house: House) -> None:
     add_worker(house)
     assert watcher(house).get("/readyz").text == "ready\n"
+
+
+def test_ready_is_found_anew_once_a_second_and_reads_no_migrations(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_worker(house)
+    client, moment, asked = watcher(house), [1000.0], []
+    monkeypatch.setattr(health, "time", SimpleNamespace(monotonic=lambda: moment[0]))
+    house.service.database.ready()
+    monkeypatch.setattr(database, "ScriptDirectory", None)
+    real = health.not_ready
+    monkeypatch.setattr(health, "not_ready", lambda service: asked.append(1) or real(service))
+    assert {client.get("/readyz").text for _ in range(5)} == {"ready\n"} and len(asked) == 1
+    add_worker(house, 61)
+    moment[0] += 0.9
+    assert client.get("/readyz").status_code == 200
+    moment[0] += 0.2
+    assert [client.get("/readyz").status_code for _ in range(3)] == [503] * 3 and len(asked) == 2
 
 
 @pytest.mark.parametrize("ago", [None, 61.0])

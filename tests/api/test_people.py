@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Administration: what lower roles cannot do, and what the trail says of what was done."""
 
+import re
+
 import pytest
+from fastapi.testclient import TestClient
 from tests.api.conftest import House, Person
+from tests.api.test_crossing import CHANGING, everything
 
 from radproof.store.tables import Event
 
@@ -32,7 +36,9 @@ def test_idor_lower_roles_cannot_administer(house: House, root: Person, role: st
     for method, path, told in (
         ("GET", "/people", None),
         ("GET", f"/people/{root.id}", None),
+        ("GET", "/people/invitations", None),
         ("POST", "/people/invitations", {"role": "admin"}),
+        ("DELETE", f"/people/invitations/inv_{'0' * 26}", None),
         ("PATCH", f"/people/{who.id}", {"role": "admin"}),
         ("PATCH", f"/people/{root.id}", {"disabled": True}),
         ("POST", f"/people/{root.id}/reset", None),
@@ -53,6 +59,112 @@ def test_idor_lower_roles_cannot_administer(house: House, root: Person, role: st
         told = {"role": "admin", "name": "x", "person": who.id}
         assert who.client.post(f"/admin/{path}", data=told).status_code == 403, path
     assert root.client.get(f"{ADMIN}/people").json() == before
+
+
+def test_a_key_of_an_administrator_changes_nothing_of_people_and_projects(house: House, root: Person) -> None:
+    """Whoever finds a key must not make themselves a way in that outlives it."""
+    who, other = house.person("viewer"), house.person(project="other")
+    link = root.client.post(f"{ADMIN}/people/invitations", json={"role": "viewer"})
+    invitation = root.client.get(f"{ADMIN}/people/invitations").json()["items"][0]["id"]
+    made = root.client.post("/api/v1/account/keys", json={"name": "x"}).json()["key"]
+    before = [root.client.get(f"{ADMIN}/{one}").json() for one in ("people", "projects", "people/invitations", "trail")]
+    key = TestClient(root.client.app, base_url="http://localhost", headers={"Authorization": f"Bearer {made}"})
+    assert link.status_code == 201 and key.get(f"{ADMIN}/people").status_code == 200
+    member = f"{other.project}/members/{root.id}"
+    asked = {
+        ("POST", "/people/invitations"): {"role": "admin"},
+        ("DELETE", f"/people/invitations/{invitation}"): None,
+        ("PATCH", f"/people/{who.id}"): {"role": "admin"},
+        ("PATCH", f"/people/{who.id} "): {"disabled": True},
+        ("POST", f"/people/{who.id}/reset"): None,
+        ("POST", "/projects"): {"name": "mine"},
+        ("PATCH", f"/projects/{root.project}"): {"name": "mine"},
+        ("PUT", f"/projects/{member}"): None,
+        ("DELETE", f"/projects/{root.project}/members/{root.id}"): None,
+    }
+    for (method, path), told in asked.items():
+        assert key.request(method, ADMIN + path.strip(), json=told).status_code == 403, (method, path)
+    templates = {
+        (method, re.sub(r"\{[^}]+\}", "*", path).removeprefix(ADMIN))
+        for path, methods in everything(root.client.app)
+        if path.startswith(ADMIN)
+        for method in methods & CHANGING
+    }
+    assert templates == {(method, re.sub(r"[a-z]{3}_\w{26}", "*", path.strip())) for method, path in asked}
+    forms = {
+        "people/invite": {"role": "admin"}, f"people/invitations/{invitation}/revoke": {},
+        f"people/{who.id}/reset": {}, f"people/{who.id}/role": {"role": "admin"}, f"people/{who.id}/disable": {},
+        f"people/{who.id}/enable": {}, "projects": {"name": "mine"},
+        f"projects/{root.project}/rename": {"name": "mine"}, f"projects/{other.project}/members": {"person": root.id},
+        f"projects/{root.project}/members/{root.id}/remove": {},
+    }  # fmt: skip
+    for path, form in forms.items():
+        assert key.post(f"/admin/{path}", data=form, follow_redirects=False).status_code == 403, path
+    pages = {
+        re.sub(r"\{[^}]+\}", "*", path).removeprefix("/admin/")
+        for path, methods in everything(root.client.app)
+        if path.startswith("/admin/") and methods & CHANGING
+    }
+    assert pages == {re.sub(r"[a-z]{3}_\w{26}", "*", path) for path in forms} | {"trail/check"}
+    after = [root.client.get(f"{ADMIN}/{one}").json() for one in ("people", "projects", "people/invitations", "trail")]
+    assert after == before
+
+
+def test_invitations_are_listed_and_revoked(house: House, root: Person) -> None:
+    who = house.person("developer")
+    paths = [
+        root.client.post(f"{ADMIN}/{path}", json=told).json()["link"].removeprefix("http://127.0.0.1:8000")
+        for path, told in (
+            ("people/invitations", {"role": "clinician", "project": root.project}),
+            (f"people/{who.id}/reset", None),
+        )
+    ]
+    found = root.client.get(f"{ADMIN}/people/invitations").json()["items"]
+    assert [(one["role"], one["person"], one["project"]) for one in found] == [
+        ("developer", root.client.get(f"{ADMIN}/people/{who.id}").json()["name"], None), ("clinician", None, "ours")
+    ]  # fmt: skip
+    name = root.client.get(f"{ADMIN}/people/{root.id}").json()["name"]
+    assert {one["made_by"] for one in found} == {name} and all(one["expires"] > one["created"] for one in found)
+    page = root.client.get("/admin/people").text
+    assert all(f"/admin/people/invitations/{one['id']}/revoke" in page for one in found)
+    assert not [path for path in paths if path.rsplit("/", 1)[1] in page + str(found)]
+    bare = TestClient(root.client.app, base_url="http://localhost")
+    assert [bare.get(path).status_code for path in paths] == [200, 200]
+    assert root.client.delete(f"{ADMIN}/people/invitations/{found[1]['id']}").status_code == 204
+    assert (_last(house).action, _last(house).object) == ("invitation.revoke", found[1]["id"])
+    answer = root.client.post(f"/admin/people/invitations/{found[0]['id']}/revoke", follow_redirects=False)
+    assert answer.status_code == 303
+    assert [bare.get(path).status_code for path in paths] == [404, 404]
+    for one in (*found, {"id": "inv_x"}):
+        assert root.client.delete(f"{ADMIN}/people/invitations/{one['id']}").status_code == 404
+    assert root.client.get(f"{ADMIN}/people/invitations").json() == {"items": [], "next": None}
+    first, second = (root.client.post(f"{ADMIN}/people/invitations", json={}) for _ in range(2))
+    assert first.status_code == second.status_code == 201
+    some = root.client.get(f"{ADMIN}/people/invitations?limit=1").json()
+    rest = root.client.get(f"{ADMIN}/people/invitations?limit=1&cursor={some['next']}").json()
+    assert len({one["id"] for one in some["items"] + rest["items"]}) == 2 and rest["next"] is None
+
+
+@pytest.mark.parametrize("told", [{"disabled": True}, {"role": "developer"}])
+def test_invitations_end_with_the_rights_of_their_maker(house: House, root: Person, told: dict[str, object]) -> None:
+    maker, who = house.person("admin"), house.person("viewer")
+    paths = [
+        one.client.post(f"{ADMIN}/{path}", json={"role": "admin"}).json()["link"].removeprefix("http://127.0.0.1:8000")
+        for one, path in (
+            (maker, "people/invitations"),
+            (maker, f"people/{who.id}/reset"),
+            (root, "people/invitations"),
+        )
+    ]
+    bare = TestClient(root.client.app, base_url="http://localhost")
+    assert [bare.get(path).status_code for path in paths] == [200, 200, 200]
+    assert root.client.patch(f"{ADMIN}/people/{maker.id}", json=told).status_code == 200
+    assert [bare.get(path).status_code for path in paths] == [404, 404, 200]
+    assert len(root.client.get(f"{ADMIN}/people/invitations").json()["items"]) == 1
+    assert _last(house).detail["invitations"] == 2
+    back = {"disabled": False} if "disabled" in told else {"role": "admin"}
+    assert root.client.patch(f"{ADMIN}/people/{maker.id}", json=back).status_code == 200
+    assert [bare.get(path).status_code for path in paths] == [404, 404, 200]
 
 
 def test_idor_keys_and_browsers_of_others_are_not_found(house: House) -> None:

@@ -87,6 +87,17 @@ def test_a_newer_detector_takes_the_place_of_the_older(house, lodging):
     assert ask(who, model).json()["guard"] == guard != first
 
 
+@pytest.mark.parametrize("what", ["model", "guard"])
+def test_the_end_of_a_model_or_of_its_guard_is_that_of_its_process(house, lodging, what):
+    who, add = lodging
+    model = add(["answer"])
+    guard = ask(who, model).json()["guard"]
+    held = house.service.screeners._kept[model]
+    path = f"/api/v1/models/{model}" + (f"/guards/{guard}" if what == "guard" else "")
+    assert house.person("developer").client.delete(path).status_code == 204
+    assert not held.alive and model not in house.service.screeners._kept
+
+
 def test_the_servers_end_is_that_of_its_processes(house, lodging):
     who, add = lodging
     model = add(["answer"])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One process that serves: what it says, what it refuses, how slow callers are dropped, and that it ends in order."""
 
+import io
 import json
 import os
 import re
@@ -14,16 +15,18 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from radproof.api import connection
-from radproof.api.serving import Server, _config, listening, opened, site, worker_command  # pyright: ignore
+from radproof.api import connection, logs
+from radproof.api.serving import Server, _config, _warn, listening, opened, site, worker_command  # pyright: ignore
 from radproof.cli import main
 from radproof.errors import BadInput
 from radproof.store.database import Database
 from radproof.store.settings import read_settings
+from radproof.store.tables import Event
 
 
 def command(home: Path, *more: str) -> list[str]:
@@ -178,6 +181,39 @@ def test_it_does_not_say_what_it_is_made_of(running: int) -> None:
     assert "server" not in httpx.get(f"http://127.0.0.1:{running}/healthz").headers
 
 
+def test_a_backup_goes_on_where_the_trail_cannot_be_written_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, out = tmp_path / "home", tmp_path / "backup"
+    with opened(read_settings(home=home)):
+        pass
+    with closing(sqlite3.connect(home / "radproof.db")) as database:
+        database.execute("create trigger full before insert on events begin select raise(abort, 'full'); end")
+        database.commit()
+    monkeypatch.setattr(sys, "argv", ["radproof", "admin", "backup", str(out), "--home", str(home)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code and (out / "radproof.db").is_file()
+    assert "does not tell of this backup" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("told", "warned"),
+    [
+        ({"public_url": "https://lab.example"}, 1),
+        ({"public_url": "https://lab.example", "trusted_proxies": ("127.0.0.1",)}, 0),
+        ({}, 0),
+    ],
+)
+def test_a_proxy_that_is_not_trusted_is_warned_of(told: dict[str, Any], warned: int) -> None:
+    stream = io.StringIO()
+    logs.configure(stream, terminal=False)
+    _warn(read_settings(**told))
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["level"] for line in lines] == ["warning"] * warned
+    assert all("trusted_proxies is empty" in line["says"] for line in lines)
+
+
 def test_backup_while_others_write(tmp_path: Path) -> None:
     from radproof.store.backup import backup
 
@@ -206,7 +242,9 @@ def test_backup_while_others_write(tmp_path: Path) -> None:
     assert (out / "secret").read_bytes() == (home / "secret").read_bytes() and out.stat().st_mode & 0o077 == 0
     assert not (out / "models" / "mdl_1" / "link").exists()
     restored = Database(f"sqlite:///{out / 'radproof.db'}")
-    assert restored.ready()
+    assert restored.ready() and found.told
+    with restored.reading() as session:
+        assert [one.detail for one in session.query(Event).filter_by(action="server.backup")] == [{"files": True}]
     restored.close()
     with pytest.raises(BadInput, match="holds something"):
         backup(settings, out)

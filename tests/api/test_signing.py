@@ -16,6 +16,8 @@ from radproof.api import limits
 from radproof.api.app import create_app
 from radproof.api.around import COOKIE
 from radproof.api.assembly import make_service
+from radproof.api.problems import Problem
+from radproof.api.signing import sign_in
 from radproof.api.web.signing import own_path
 from radproof.store import passwords
 from radproof.store.people import add_user, first_admin_link
@@ -148,6 +150,68 @@ def test_a_password_change_ends_every_session_and_begins_one(house: House, ada: 
     assert _sign_in(ada, password=BETTER).status_code == 303
 
 
+def _make_keys(client: TestClient) -> list[dict[str, str]]:
+    """Headers with two keys of the person who is signed in."""
+    token = {"X-CSRF-Token": _token(client.get("/account"))}
+    made = [client.post("/api/v1/account/keys", json={"name": "x"}, headers=token).json() for _ in range(2)]
+    return [{"Authorization": f"Bearer {one['key']}"} for one in made]
+
+
+def _opened(house: House, keys: list[dict[str, str]]) -> list[int]:
+    return [_bare(house).get("/api/v1/account", headers=one).status_code for one in keys]
+
+
+def _event(house: House, action: str) -> Event:
+    with house.service.database.reading() as session:
+        return session.query(Event).filter_by(action=action).order_by(Event.number.desc()).first() or Event()
+
+
+def test_a_new_password_by_link_revokes_keys(house: House, ada: TestClient) -> None:
+    root = house.person("admin")
+    _sign_in(ada)
+    keys = _make_keys(ada)
+    assert _opened(house, keys) == [200, 200]
+    person = ada.get("/api/v1/account").json()["id"]
+    link = root.client.post(f"/api/v1/admin/people/{person}/reset").json()["link"]
+    path = link.removeprefix("http://127.0.0.1:8000")
+    ada.cookies.clear()
+    page = ada.get(path)
+    assert "API keys are revoked" in page.text
+    told = {"csrf_token": _token(page), "password": BETTER, "again": BETTER}
+    assert ada.post(path, data=told).status_code == 303
+    assert _opened(house, keys) == [401, 401]
+    assert _event(house, "invitation.use").detail == {"role": "admin", "keys": 2}
+
+
+@pytest.mark.parametrize(("ticked", "opened"), [(True, [401, 401]), (False, [200, 200])])
+def test_a_password_change_revokes_keys_where_it_is_ticked(
+    house: House, ada: TestClient, ticked: bool, opened: list[int]
+) -> None:
+    _sign_in(ada)
+    keys = _make_keys(ada)
+    assert re.search(r'name="revoke_keys"[^>]* checked', ada.get("/account").text)
+    told = {"csrf_token": _token(ada.get("/account")), "current": GOOD, "new": BETTER, "again": BETTER}
+    if ticked:
+        told["revoke_keys"] = "yes"
+    wrong = ada.post("/account/password", data={**told, "current": "wrong"})
+    assert bool(re.search(r'name="revoke_keys"[^>]* checked', wrong.text)) is ticked
+    assert ada.post("/account/password", data=told).status_code == 303
+    assert _opened(house, keys) == opened
+    assert _event(house, "password.change").detail == {"keys": 2 if ticked else 0}
+
+
+@pytest.mark.parametrize(("more", "opened"), [({}, [401, 401]), ({"revoke_keys": False}, [200, 200])])
+def test_a_password_change_by_a_program_revokes_keys_unless_told(
+    house: House, ada: TestClient, more: dict[str, bool], opened: list[int]
+) -> None:
+    _sign_in(ada)
+    keys = _make_keys(ada)
+    told = {"current": GOOD, "new": BETTER, **more}
+    token = {"X-CSRF-Token": _token(ada.get("/account"))}
+    assert ada.post("/api/v1/account/password", json=told, headers=token).status_code == 204
+    assert _opened(house, keys) == opened
+
+
 def test_a_password_is_hashed_anew_when_parameters_changed(house: House, ada: TestClient) -> None:
     with house.service.database.writing() as session:
         user = session.query(User).filter_by(name="ada").one()
@@ -179,16 +243,26 @@ def test_brute_force_is_slowed_and_told_nothing(house: House, ada: TestClient) -
 
 
 def test_brute_force_from_many_addresses_is_slowed_by_name(house: House) -> None:
-    from radproof.api.problems import Problem
-    from radproof.api.signing import sign_in
-
+    house.service.limits._rates.update({"sign-in": 1, "sign-in-name": 20})  # pyright: ignore[reportPrivateUsage]
     found: list[int] = []
-    for one in range(12):
+    for one in range(22):
         try:
             sign_in(house.service, "Ada ", f"wrong password {one}", f"10.0.0.{one}")
         except Problem as problem:
             found.append(problem.status)
-    assert found == [401] * 10 + [429] * 2
+    assert found == [401] * 20 + [429] * 2
+
+
+def test_guesses_from_elsewhere_do_not_keep_a_person_out(house: House, ada: TestClient) -> None:
+    rates = house.service.limits._rates  # pyright: ignore[reportPrivateUsage]
+    assert rates["sign-in-name"] == 20 * rates["sign-in"]
+    for one in range(3):
+        for _ in range(10):
+            with pytest.raises(Problem, match="nobody is told which"):
+                sign_in(house.service, "ada", BETTER, f"10.0.0.{one}")
+        with pytest.raises(Problem, match="too many"):
+            sign_in(house.service, "ada", BETTER, f"10.0.0.{one}")
+    assert _sign_in(ada).status_code == 303
 
 
 def test_refused_sign_ins_are_told_without_name_or_password(house: House, ada: TestClient) -> None:

@@ -4,6 +4,7 @@
 import re
 import shlex
 import tomllib
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ def check_command(words: list[str]) -> None:
     assert {word.split("=")[0] for word in words[2:] if word.startswith("-")} <= known
 
 
+def default(text: str) -> str:
+    """With variables that are not set."""
+    return re.sub(r"\$\{\w+:-(.*?)\}", r"\1", text)
+
+
 def test_the_image_starts_a_command_that_there_is() -> None:
     found = re.findall(r"^CMD (\[.*\])$", DOCKERFILE, flags=re.M)
     assert len(found) == 1
@@ -45,12 +51,13 @@ def test_services_start_commands_that_there_are(name: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_settings_of_services_are_settings(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {key: str(value) for key, value in COMPOSE["services"][name]["environment"].items()}
+    told = COMPOSE["services"][name]["environment"]
     assert {key.removeprefix("RADPROOF_").lower() for key in told if key.startswith("RADPROOF_")} <= set(
         Settings.model_fields
     )
     for key, value in told.items():
-        monkeypatch.setenv(key, re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value))
+        if value is not None:  # else it is taken from where compose runs
+            monkeypatch.setenv(key, default(str(value)))
     for key, value in re.findall(r"(RADPROOF_\w+)=(\S+)", DOCKERFILE):
         monkeypatch.setenv(key, value)
     found = read_settings()
@@ -102,6 +109,25 @@ def test_only_the_server_is_reached_and_from_this_machine_alone() -> None:
     ports = {name: service.get("ports", []) for name, service in COMPOSE["services"].items()}
     assert ports.pop("server") == ["127.0.0.1:8000:8000"] and not any(ports.values())
     assert COMPOSE["networks"]["inside"] == {"internal": True}
+
+
+def test_the_server_believes_what_passes_its_published_port_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = COMPOSE["services"]["server"]["environment"]
+    (network,) = COMPOSE["networks"]["outside"]["ipam"]["config"]
+    monkeypatch.setenv("RADPROOF_TRUSTED_PROXIES", default(told["RADPROOF_TRUSTED_PROXIES"]))
+    (trusted,) = read_settings().trusted_proxies
+    assert trusted == default(network["gateway"])
+    assert ip_address(trusted) in ip_network(default(network["subnet"])).hosts()
+    others = [name for name, one in COMPOSE["services"].items() if "outside" in one["networks"]]
+    assert others == ["server"]
+    assert all("RADPROOF_TRUSTED_PROXIES" not in COMPOSE["services"][name]["environment"] for name in OURS[1:])
+
+
+def test_the_identity_provider_is_the_server_s_alone() -> None:
+    wanted = {f"RADPROOF_{name.upper()}" for name in Settings.model_fields if name.startswith("oidc_")}
+    told = {name: set(COMPOSE["services"][name]["environment"]) & wanted for name in OURS}
+    assert told == {"server": wanted, "worker-1": set(), "worker-2": set()}
+    assert all(COMPOSE["services"]["server"]["environment"][name] is None for name in wanted)  # no secret in the file
 
 
 def test_workers_have_names_of_their_own() -> None:

@@ -163,6 +163,25 @@ def test_a_link_ends_after_48_hours_and_by_a_newer_one(database: Database) -> No
         assert found_invitation(session, new) is None
 
 
+def test_a_link_opens_nothing_once_its_maker_may_make_none(database: Database) -> None:
+    _user(database, "root", "admin")
+    maker = _user(database, "second", "admin")
+    with database.writing() as session:
+        _, secret = invite(session, "viewer", created_by=maker.id)
+        assert found_invitation(session, secret) is not None
+        kept = session.get_one(User, maker.id)
+        for change in ({"role": "viewer"}, {"disabled": True}):  # by whatever way, such as another process
+            before = {name: getattr(kept, name) for name in change}
+            for name, value in change.items():
+                setattr(kept, name, value)
+            session.flush()
+            assert found_invitation(session, secret) is None
+            for name, value in before.items():
+                setattr(kept, name, value)
+            session.flush()
+        assert found_invitation(session, secret) is not None
+
+
 def test_the_last_administrator_who_can_sign_in_stays(database: Database) -> None:
     root = _user(database, "root", "admin")
     with database.writing() as session:

@@ -34,6 +34,28 @@ def test_on_loopback_there_is(host: str) -> None:
     assert read_settings(host=host, auth=False).loopback
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("public_url", "https://lab.example"),
+        ("public_url", "http://10.0.0.7:8000"),
+        ("public_url", "lab.example"),
+        ("public_url", "https://localhost.lab.example"),
+        ("allowed_hosts", ("lab.example",)),
+        ("trusted_proxies", ("127.0.0.1",)),
+    ],
+)
+def test_without_sign_in_nobody_else_is_let_in(name: str, told: object) -> None:
+    with pytest.raises(BadInput, match=f"setting {name}.*administrator"):
+        read_settings(auth=False, **{name: told})
+    assert getattr(read_settings(**{name: told}), name) == told
+
+
+@pytest.mark.parametrize("told", ["http://localhost:9000", "http://127.0.0.1", "http://[::1]:8000"])
+def test_without_sign_in_the_address_may_be_this_machine_s_own(told: str) -> None:
+    assert read_settings(auth=False, public_url=told).public_url == told
+
+
 @pytest.mark.parametrize(("told", "named"), [({"port": 70000}, "port"), ({"quota_runs": 0}, "quota_runs")])
 def test_a_wrong_setting_is_named(told: dict[str, int], named: str) -> None:
     with pytest.raises(BadInput, match=f"setting {named}"):

@@ -2,7 +2,7 @@
 """The two images of a trial, sent so that nothing but what they show tells them apart.
 
 Both are drawn for every request, in the same mode and without compression: two images of one size are files of one
-length, made in the same time, with the same headers and no name, date or tag.
+length, made in the same time, with the same headers and no name, date or tag. Catch trials are sent like the others.
 """
 
 import io
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from radproof.api.access import Caller
 from radproof.api.pictures import picture
 from radproof.api.problems import Problem
-from radproof.api.readers import Side, arranged, standing
+from radproof.api.readers import Side, arranged, is_catch, standing
 from radproof.api.service import Service
 from radproof.store.tables import ReaderTest, Run
 
@@ -33,7 +33,8 @@ def side(service: Service, session: Session, who: Caller, test: ReaderTest, numb
     if run is None:
         raise Problem(404, "the run of this test is no longer there")
     name = str(test.trials[place]["image"])
-    first, second = pair(*(picture(service.settings, run, name, kind).content for kind in ("original", "attacked")))
+    found = [picture(service.settings, run, name, kind).content for kind in ("original", "attacked")]
+    first, second = pair(found[0], found[1], catch=(test.seed, place) if is_catch(test, place) else None)
     return second if which == altered else first
 
 
@@ -42,14 +43,35 @@ def response(content: bytes) -> Response:
     return Response(content, media_type="image/png", headers={"Cache-Control": "no-store"})
 
 
-def pair(original: bytes, attacked: bytes) -> tuple[bytes, bytes]:
-    """Two PNG files of the same mode, size and length. Raises Problem 404 for images of different sizes."""
+def pair(original: bytes, attacked: bytes, catch: tuple[int, int] | None = None) -> tuple[bytes, bytes]:
+    """Two PNG files of the same mode, size and length; for a `catch`, the seed of its square, the original and that.
+
+    Raises Problem 404 for images of different sizes.
+    """
     images = [_pixels(one) for one in (original, attacked)]
     if images[0].shape[:2] != images[1].shape[:2]:
         raise Problem(404, "the two images of this trial differ in size, which would tell them apart")
     if images[0].ndim != images[1].ndim:
         images = [one if one.ndim == 3 else np.repeat(one[..., None], 3, axis=2) for one in images]
+    if catch is not None:
+        images[1] = chequered(images[0], catch)
     return _png(images[0]), _png(images[1])
+
+
+def chequered(pixels: Pixels, seed: tuple[int, int]) -> Pixels:
+    """(H, W) or (H, W, 3) with a chequered square, black and white, a quarter as wide as the shorter side."""
+    height, width = pixels.shape[:2]
+    side = max(2, min(height, width) // 4)
+    cell = max(1, side // 4)
+    rng = np.random.Generator(np.random.PCG64(list(seed)))
+    top, left = (int(rng.integers(0, max(1, size - side + 1))) for size in (height, width))
+    rows, columns = np.indices((side, side)) // cell
+    board = ((rows + columns) % 2 * 255).astype(np.uint8)
+    made = pixels.copy()
+    part = made[top : top + side, left : left + side]
+    board = board[: part.shape[0], : part.shape[1]]
+    part[:] = board if pixels.ndim == 2 else board[..., None]
+    return made
 
 
 def _pixels(content: bytes) -> Pixels:

@@ -4,6 +4,9 @@
 The order of trials and the side of the attacked image are drawn for each reader from the test's seed and the
 reader's name: readers who talk to each other learn nothing, and a habit of one reader falls on no image twice. Which
 side it was is told to nobody before their own last answer; how others did, to those who finished and to developers.
+
+Catch trials show the original beside itself with a chequered square that nobody who looks can miss (api/blinded.py):
+they tell readers who look from readers who click, and count for nothing else.
 """
 
 import hashlib
@@ -19,9 +22,9 @@ from sqlalchemy.orm import Session
 from radproof.api.access import Caller, owned
 from radproof.api.finished import result_json
 from radproof.api.problems import Problem
-from radproof.api.results import Filters, ImageRow, run_images
+from radproof.api.results import Filters, ImageRow, RunImages, run_images
 from radproof.api.service import Service
-from radproof.measure.choice import Choice, forced_choice
+from radproof.measure.sides import catch_trials
 from radproof.store.ids import new_id
 from radproof.store.tables import ReaderAnswer, ReaderTest, Run
 
@@ -29,6 +32,7 @@ Side = Literal["left", "right"]
 SIDES: tuple[Side, Side] = ("left", "right")
 MOST = 500  # trials of a test
 PAGE = 200
+CATCH = "chequered square"  # the alteration of a catch trial, drawn on the original
 LONGEST = 3600.0  # seconds of one answer that are kept: longer ones were breaks
 
 
@@ -63,31 +67,6 @@ class Standing:
         return self.answered + 1
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One reader's answer, with the truth."""
-
-    number: int
-    answer: Side
-    altered: Side
-    seconds: float
-
-    @property
-    def correct(self) -> bool:
-        """Whether the altered image was found."""
-        return self.answer == self.altered
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a test; `own` and its trials where the caller finished it."""
-
-    own: Choice | None
-    trials: tuple[Trial, ...]
-    readers: tuple[tuple[str, Choice], ...]  # "reader 1" …, in the order in which they finished
-    pooled: Choice
-
-
 def drawn(service: Service, session: Session, who: Caller, wish: Wish) -> ReaderTest:
     """A new test from a finished run, not kept yet: reading the run takes a while. Raises Problem 404, 409, 422."""
     run = owned(session, Run, wish.run, who)
@@ -100,15 +79,26 @@ def drawn(service: Service, session: Session, who: Caller, wish: Wish) -> Reader
         told = f"ask for 1 to {most} trials" if rows else "choose another attack or budget, or take all images"
         raise Problem(422, f"the run has {len(rows)} {kind} of this attack and budget, asked for {wish.trials}; {told}")
     seed = secrets.randbits(62) if wish.seed is None else wish.seed
-    chosen = np.random.Generator(np.random.PCG64(seed)).permutation(len(rows))[: wish.trials]
+    rng = np.random.Generator(np.random.PCG64(seed))
+    chosen = sorted(int(one) for one in rng.permutation(len(rows))[: wish.trials])
+    catches = {int(one) for one in rng.permutation(wish.trials)[: catch_trials(wish.trials)]}
     return ReaderTest(
         id=new_id("rdr"),
         project_id=run.project_id,
         created_by=who.user_id,
         name=wish.name.strip() or "Reader test",
         run_id=run.id,
-        choice={"attack": wish.attack, "budget": wish.budget, "trials": wish.trials, "fooling": wish.fooling},
-        trials=[{"image": rows[row].id, "sample": rows[row].sample} for row in sorted(int(one) for one in chosen)],
+        choice={
+            "attack": wish.attack,
+            "budget": wish.budget,
+            "trials": wish.trials,
+            "fooling": wish.fooling,
+            "catch": {"kind": CATCH, "trials": len(catches)},
+        },
+        trials=[
+            {"image": rows[row].id, "sample": rows[row].sample, "catch": place in catches}
+            for place, row in enumerate(chosen)
+        ],
         seed=seed,
     )
 
@@ -137,6 +127,19 @@ def candidates(service: Service, run: Run, attack: str, budget: str, *, fooling:
     for row in sorted(rows, key=lambda row: row.column != "oblivious"):
         first.setdefault(row.sample, row)
     return list(first.values())
+
+
+def originals(images: RunImages, attack: str, budget: str) -> tuple[int, int]:
+    """How many originals an attack was tried on at a budget, and how many of those fooled: what candidates has."""
+    samples = images.table.texts["sample"].codes
+    told = {"attack": attack, "budget": budget, "defense": "none"}
+    every, fooled = (images.table.where(told | more) for more in ({}, {"outcome": "fooled"}))
+    return len(np.unique(samples[every])), len(np.unique(samples[fooled]))
+
+
+def is_catch(test: ReaderTest, place: int) -> bool:
+    """Whether the trial at this place of the test is a catch trial."""
+    return bool(test.trials[place].get("catch"))
 
 
 def phantom(service: Service, session: Session, test: ReaderTest) -> bool:
@@ -199,39 +202,3 @@ def answer(
     if number == now.trials:
         service.trail.add(session, "reader.finish", actor=who.user_id, object=test.id, project=test.project_id)
     return Standing(now.trials, number)
-
-
-def outcome(session: Session, test: ReaderTest, who: Caller) -> Outcome:
-    """What came of it so far, over readers who finished. Raises Problem 403 for others than those and developers."""
-    own = standing(session, test, who.user_id)
-    if not own.finished and not who.may("developer"):
-        raise Problem(403, f"the outcome is told after the last trial; {own.answered} of {own.trials} are answered")
-    asked = select(ReaderAnswer).where(ReaderAnswer.test_id == test.id).order_by(ReaderAnswer.at, ReaderAnswer.trial)
-    by_reader: dict[str, list[ReaderAnswer]] = {}
-    for one in session.execute(asked).scalars():
-        by_reader.setdefault(one.user_id, []).append(one)
-    done = {user: found for user, found in by_reader.items() if 0 < len(test.trials) <= len(found)}
-    users = sorted(done, key=lambda user: max(one.at for one in done[user]))
-    every = [one for user in users for one in done[user]]
-    return Outcome(
-        own=_choice(test, done[who.user_id]) if own.finished else None,
-        trials=_trials(test, who.user_id, done[who.user_id]) if own.finished else (),
-        readers=tuple(
-            (f"Reader {n}{' (you)' if user == who.user_id else ''}", _choice(test, done[user]))
-            for n, user in enumerate(users, 1)
-        ),
-        pooled=_choice(test, every, len(users)),
-    )
-
-
-def _choice(test: ReaderTest, answers: list[ReaderAnswer], readers: int = 1) -> Choice:
-    samples = [str(test.trials[one.trial]["sample"]) for one in answers]
-    return forced_choice([one.correct for one in answers], samples, readers=readers)
-
-
-def _trials(test: ReaderTest, user_id: str, answers: list[ReaderAnswer]) -> tuple[Trial, ...]:
-    given = {one.trial: one for one in answers}
-    return tuple(
-        Trial(number, "left" if given[place].answer == "left" else "right", altered, given[place].seconds)
-        for number, (place, altered) in enumerate(arranged(test, user_id), 1)
-    )

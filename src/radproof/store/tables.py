@@ -220,8 +220,8 @@ class ReaderTest(Owned, Base):
     __tablename__ = "reader_tests"
     name: Mapped[str]
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), index=True)
-    choice: Mapped[dict[str, Any]] = mapped_column(default=dict)  # attack, budget, number of trials
-    trials: Mapped[list[Any]] = mapped_column(default=list)  # {original, attacked, left: "original" | "attacked"}
+    choice: Mapped[dict[str, Any]] = mapped_column(default=dict)  # attack, budget, trials, fooling, catch: {kind, trials}
+    trials: Mapped[list[Any]] = mapped_column(default=list)  # {image, sample, catch}; sides are drawn per reader
     seed: Mapped[int] = mapped_column(BigInteger)
 
 

@@ -48,7 +48,7 @@
       }
       if (told.stage) put("stage", told.stage);
       put("share", typeof told.share === "number" ? `${Math.round(100 * told.share)} %` : "");
-      put("left", typeof told.left === "number" ? `${duration(told.left)} left in this stage` : "");
+      put("left", told.state === "running" && typeof told.left === "number" ? `${duration(told.left)} left in this stage` : "");
       put("note", told.note ?? "");
       const bar = section.querySelector("progress");
       if (bar && typeof told.share === "number") bar.value = told.share;

@@ -9,7 +9,10 @@ from markupsafe import Markup
 
 from radproof.api import chosen, sections
 from radproof.api.access import Caller, Viewer, owned
+from radproof.api.etags import conditional_bytes
+from radproof.api.history import history
 from radproof.api.render import page
+from radproof.api.reports import report
 from radproof.api.service import Here, Service
 from radproof.api.showing import Showing, showing
 from radproof.store.tables import Run
@@ -35,10 +38,12 @@ class Download:
     about: str
 
 
-def result_page(request: Request, service: Service, who: Caller, run: Run) -> Response:
+def result_page(request: Request, service: Service, who: Caller, run: Run) -> HTMLResponse:
     """The page of a run that is done. Raises Problem 404 where its files are gone, 409 where they cannot be read."""
     shown = showing(service.settings, run)
     told = chosen.choose(shown.reading, request.query_params)
+    with service.database.reading() as session:
+        known = history(session, run)
     return page(
         request,
         "result",
@@ -50,8 +55,18 @@ def result_page(request: Request, service: Service, who: Caller, run: Run) -> Re
         moment=_moment(shown, run.id, told),
         rest=_rest(shown, run.id),
         downloads=_downloads(service, run),
+        known=known,
         may_test=who.may("clinician"),
     )
+
+
+@router.get("/runs/{run_id}/report")
+def full_report(request: Request, service: Here, who: Viewer, run_id: str) -> Response:
+    """The report that needs nothing else, as /api/v1/runs/{id}/report.html gives it."""
+    with service.database.reading() as session:
+        run = owned(session, Run, run_id, who)
+    found = report(service.settings, run, "html")
+    return conditional_bytes(request, found.content, found.media, headers=found.headers)
 
 
 @router.get("/runs/{run_id}/moment")

@@ -4,15 +4,14 @@
 from typing import Annotated
 from urllib.parse import urlencode
 
-import yaml
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
-from sqlalchemy import select
 
 from radproof.api import running
 from radproof.api.access import Developer, Viewer, owned
+from radproof.api.history import history, waiting
 from radproof.api.holdings import here as of_project
-from radproof.api.holdings import jobs_of, names, person, rows
+from radproof.api.holdings import jobs_of, names, phantoms, rows
 from radproof.api.paging import paged
 from radproof.api.problems import Problem
 from radproof.api.render import page
@@ -21,7 +20,7 @@ from radproof.api.service import Here, Service
 from radproof.api.standing import standing
 from radproof.api.web.result import result_page
 from radproof.jobs.states import FINAL, MOVES
-from radproof.store.tables import UNFINISHED, DataSet, Event, Model, Run, SavedPlan
+from radproof.store.tables import UNFINISHED, DataSet, Model, Run
 
 router = APIRouter()
 STATES = ("unfinished", "queued", "running", "paused", "done", "failed", "cancelled")
@@ -43,6 +42,7 @@ def runs(
         models = rows(session, of_project(Model, who).order_by(Model.name).limit(200))
         data = names(session, DataSet, {one.data_id for one in found if one.data_id})
         used = names(session, Model, {one.model_id for one in found})
+        drawn = phantoms(session, {one.data_id for one in found if one.data_id})
         jobs = jobs_of(session, [one.id for one in found if one.state in UNFINISHED])
     filters = {key: value for key, value in (("state", state), ("model", model)) if value}
     own = urlencode({**filters, **({"cursor": cursor} if cursor else {})})
@@ -53,6 +53,7 @@ def runs(
         shown=[(run, jobs.get(run.id), standing(run) if run.state == "done" else None) for run in found],
         used=used,
         data=data,
+        drawn=drawn,
         models=[("", "every model"), *((one.id, one.name) for one in models)],
         states=[("", "every state"), *((one, one) for one in STATES)],
         state=state,
@@ -70,35 +71,41 @@ def run(request: Request, here: Here, who: Viewer, id: str) -> Response:
     """The result of one that is done, or how far it is."""
     with here.database.reading() as session:
         found = owned(session, Run, id, who)
-    if found.state == "done":
+    if found.state != "done":
+        return _live(request, here, found)
+    try:
         return result_page(request, here, who, found)
-    return _live(request, here, found)
+    except Problem as error:  # its files are gone or damaged: it can still be run again, or removed
+        return _live(request, here, found, error.status, str(error.detail))
 
 
-def _live(request: Request, service: Service, run: Run) -> Response:
+def _live(request: Request, service: Service, run: Run, status: int = 200, wrong: str = "") -> Response:
     with service.database.reading() as session:
-        job = running.job_of(session, run.id)
-        used = names(session, Model, {run.model_id})
-        data = names(session, DataSet, {run.data_id} if run.data_id else set())
-        plan = session.get(SavedPlan, run.plan_id)
-        log = session.execute(select(Event).where(Event.object == run.id).order_by(Event.number.desc()).limit(20))
-        events = [(one, person(session, one.actor)) for one in log.scalars()]
-        by = person(session, run.created_by)
+        known = history(session, run)
+        queue = waiting(session, known.job)
     return page(
         request,
         "runs/live",
+        status,
         title="Run",
         run=run,
-        job=job,
-        progress=job.progress if job else {},
+        job=known.job,
+        known=known,
+        queue=queue,
+        wrong=wrong,
+        progress=known.job.progress if known.job else {},
         verbs=[verb for verb in running.VERBS if run.state in MOVES[verb]],
         over=run.state in FINAL,
-        model_name=used.get(run.model_id, ""),
-        data_name=data.get(run.data_id or "", ""),
-        plan=yaml.safe_dump(plan.document, sort_keys=False, allow_unicode=True, width=88) if plan else "",
-        events=events,
-        by=by,
     )
+
+
+@router.post("/runs/{id}/again")
+def again(here: Here, who: Developer, id: str) -> Response:
+    """Another run by the same plan."""
+    with here.database.reading() as session:
+        run = owned(session, Run, id, who)
+    made = running.start_run(here, who, plan=run.plan_id, name=run.name)
+    return RedirectResponse(f"/runs/{made.id}?said=started", 303)
 
 
 @router.post("/runs/{id}/priority")
