@@ -75,7 +75,7 @@ def list_keys(here: Here, who: Viewer) -> Page[KeyFacts]:
 
 @router.post("/keys", status_code=201, responses=responses(401, 403))
 def make_key(here: Here, who: Viewer, told: KeyWanted) -> NewKey:
-    """Make an API key. It can do what I can do, and is shown this once."""
+    """Make an API key. It can do what I can do, but make no keys and change no people or projects. Shown this once."""
     return accounts.new_key(here, who, told.name, told.days)
 
 
