@@ -11,6 +11,7 @@ they tell readers who look from readers who click, and count for nothing else.
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +25,7 @@ from radproof.api.finished import result_json
 from radproof.api.problems import Problem
 from radproof.api.results import Filters, ImageRow, RunImages, run_images
 from radproof.api.service import Service
+from radproof.measure.choice import enough
 from radproof.measure.sides import catch_trials
 from radproof.store.ids import new_id
 from radproof.store.tables import ReaderAnswer, ReaderTest, Run
@@ -137,6 +139,14 @@ def originals(images: RunImages, attack: str, budget: str) -> tuple[int, int]:
     return len(np.unique(samples[every])), len(np.unique(samples[fooled]))
 
 
+def enough_trials() -> int:
+    """The fewest trials whose answers, catch trials aside, can establish that one reader could not tell."""
+    need = trials = enough()
+    while trials - catch_trials(trials) < need:
+        trials += 1
+    return trials
+
+
 def is_catch(test: ReaderTest, place: int) -> bool:
     """Whether the trial at this place of the test is a catch trial."""
     return bool(test.trials[place].get("catch"))
@@ -163,6 +173,15 @@ def standing(session: Session, test: ReaderTest, user_id: str) -> Standing:
     """How far somebody is."""
     asked = select(func.count()).where(ReaderAnswer.test_id == test.id, ReaderAnswer.user_id == user_id)
     return Standing(len(test.trials), session.execute(asked).scalar_one())
+
+
+def standings(session: Session, tests: Sequence[ReaderTest], user_id: str) -> dict[str, Standing]:
+    """How far somebody is with each test, in one question."""
+    asked = select(ReaderAnswer.test_id, func.count()).where(
+        ReaderAnswer.user_id == user_id, ReaderAnswer.test_id.in_([one.id for one in tests])
+    )
+    counts = {name: count for name, count in session.execute(asked.group_by(ReaderAnswer.test_id)).all()}
+    return {one.id: Standing(len(one.trials), counts.get(one.id, 0)) for one in tests}
 
 
 def arranged(test: ReaderTest, user_id: str) -> list[tuple[int, Side]]:

@@ -2,22 +2,23 @@
 """Reader tests."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
-from radproof.api import readers
+from radproof.api import readers, reading
 from radproof.api.access import Caller, Clinician, Developer, Viewer, owned, visible
 from radproof.api.blinded import response, side
 from radproof.api.idempotency import Single
 from radproof.api.paging import Cursor, Limit, Page, paged
 from radproof.api.problems import responses
-from radproof.api.readers import MOST, Side, Wish
+from radproof.api.readers import MOST, Side, Standing, Wish
 from radproof.api.service import Here
 from radproof.core.records import Estimate
 from radproof.measure.choice import Choice, Verdict, shown
+from radproof.measure.sides import Attention, Sides
 from radproof.store.tables import ReaderTest
 
 router = APIRouter(tags=["readers"])
@@ -50,6 +51,7 @@ class ReaderTestOut(BaseModel):
     run: str | None
     attack: str | None
     budget: str | None
+    catch_trials: int | None = Field(description="Of the trials: plain to see, and not counted.")
 
 
 class NewAnswer(BaseModel, extra="forbid"):
@@ -76,7 +78,9 @@ class ChoiceOut(BaseModel):
     readers: int
     proportion: Estimate
     d_prime: Estimate = Field(description="6 stands for that or more, -6 for that or less.")
+    sides: Sides | None = Field(description="By the altered side, with d′ free of a bias for one side.")
     verdict: Verdict
+    reason: str
     shown: str
     sentence: str
 
@@ -89,6 +93,7 @@ class TrialOut(BaseModel):
     altered: Side
     correct: bool
     seconds: float
+    catch: bool = Field(description="Plain to see, and not counted.")
 
 
 class ReaderOut(BaseModel):
@@ -96,10 +101,14 @@ class ReaderOut(BaseModel):
 
     reader: str
     outcome: ChoiceOut
+    attention: Attention
+    attentive: bool
+    made_the_test: bool
+    pooled: bool = Field(description="Counted in the pool.")
 
 
 class OutcomeOut(BaseModel):
-    """What came of a test, over readers who finished it."""
+    """What came of a test, over readers who finished it; the pool is of those who were attentive."""
 
     own: ChoiceOut | None
     trials: list[TrialOut]
@@ -107,9 +116,9 @@ class OutcomeOut(BaseModel):
     pooled: ChoiceOut
 
 
-def seen(session: Session, test: ReaderTest, who: Caller) -> ReaderTestOut:
-    """A test as this caller may see it."""
-    own = readers.standing(session, test, who.user_id)
+def seen(session: Session, test: ReaderTest, who: Caller, own: Standing | None = None) -> ReaderTestOut:
+    """A test as this caller may see it; `own`: how far they are, where that is known."""
+    own = own or readers.standing(session, test, who.user_id)
     open_ = own.finished or who.may("developer")
     return ReaderTestOut(
         id=test.id,
@@ -122,6 +131,7 @@ def seen(session: Session, test: ReaderTest, who: Caller) -> ReaderTestOut:
         run=test.run_id if open_ else None,
         attack=str(test.choice.get("attack", "")) if open_ else None,
         budget=str(test.choice.get("budget", "")) if open_ else None,
+        catch_trials=sum(bool(one.get("catch")) for one in test.trials) if open_ else None,
     )
 
 
@@ -130,7 +140,8 @@ def list_reader_tests(here: Here, who: Viewer, cursor: Cursor = None, limit: Lim
     """Reader tests of the caller's projects, newest first."""
     with here.database.reading() as session:
         found, after = paged(session, visible(ReaderTest, who), ReaderTest, cursor, limit)
-        return Page(items=[seen(session, one, who) for one in found], next=after)
+        own = readers.standings(session, found, who.user_id)
+        return Page(items=[seen(session, one, who, own[one.id]) for one in found], next=after)
 
 
 @router.post("/readers", status_code=201, response_model=ReaderTestOut, responses=responses(401, 403, 404, 409, 422))
@@ -183,20 +194,41 @@ def answer_trial(here: Here, who: Clinician, id: str, given: NewAnswer, number: 
 
 
 @router.get("/readers/{id}/outcome", responses=responses(401, 403, 404))
-def read_outcome(here: Here, who: Clinician, id: str) -> OutcomeOut:
+def read_outcome(
+    here: Here,
+    who: Clinician,
+    id: str,
+    maker: Annotated[bool, Query(description="Count the one who made the test in the pool too.")] = False,
+) -> OutcomeOut:
     """What came of it; for those who finished it and for developers."""
     with here.database.reading() as session:
-        found = readers.outcome(session, owned(session, ReaderTest, id, who), who)
+        found = reading.outcome(session, owned(session, ReaderTest, id, who), who, maker=maker)
     return OutcomeOut(
-        own=_choice(found.own) if found.own else None,
+        own=_choice(found.own.choice) if found.own else None,
         trials=[
             TrialOut(
-                number=one.number, answer=one.answer, altered=one.altered, correct=one.correct, seconds=one.seconds
+                number=one.number,
+                answer=one.answer,
+                altered=one.altered,
+                correct=one.correct,
+                seconds=one.seconds,
+                catch=one.catch,
             )
             for one in found.trials
         ],
-        readers=[ReaderOut(reader=name, outcome=_choice(one)) for name, one in found.readers],
+        readers=[_reader(one) for one in found.readers],
         pooled=_choice(found.pooled),
+    )
+
+
+def _reader(one: reading.Reader) -> ReaderOut:
+    return ReaderOut(
+        reader=one.name,
+        outcome=_choice(one.choice),
+        attention=one.attention,
+        attentive=one.attention.attentive,
+        made_the_test=one.maker,
+        pooled=one.pooled,
     )
 
 

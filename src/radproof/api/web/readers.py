@@ -3,13 +3,14 @@
 
 import math
 import time
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Path, Request
 from fastapi.responses import RedirectResponse, Response
 from sqlalchemy.orm import Session
 
-from radproof.api import readers
+from radproof.api import readers, reading
 from radproof.api.access import Caller, Clinician, Developer, Viewer, owned, visible
 from radproof.api.blinded import response, side
 from radproof.api.paging import Cursor, paged
@@ -20,7 +21,7 @@ from radproof.api.results import Filters, run_images
 from radproof.api.screening import NOTICE
 from radproof.api.service import Here, Service
 from radproof.api.v1.readers import ReaderTestOut, seen
-from radproof.measure.choice import enough, shown
+from radproof.measure.choice import shown
 from radproof.store.tables import ReaderTest, Run
 
 router = APIRouter()
@@ -33,7 +34,7 @@ def every(request: Request, here: Here, who: Viewer, cursor: Cursor = None) -> R
     """All tests of the caller's projects."""
     with here.database.reading() as session:
         found, after = paged(session, visible(ReaderTest, who), ReaderTest, cursor, 25)
-        rows = [(one, seen(session, one, who), *_pooled(session, one, who)) for one in found]
+        rows = [_row(session, one, who) for one in reading.listed(session, found, who)]
     address = f"/readers?cursor={after}" if after else ""
     return page(request, "readers", title="Reader tests", rows=rows, next=address, first="/readers" if cursor else "")
 
@@ -66,7 +67,8 @@ def make(
     except Problem as problem:
         if problem.status != 422:
             raise
-        return _new(request, here, who, run, problem.detail, {"which": which, "trials": trials, "name": name}, 422)
+        given = {"which": which, "trials": trials, "name": name, "every": every}
+        return _new(request, here, who, run, problem.detail, given, 422)
     return RedirectResponse(f"/readers/{made.id}", 303)
 
 
@@ -132,7 +134,7 @@ def image(here: Here, who: Clinician, id: str, number: _Number, which: Side) -> 
 def _outcome(
     request: Request, session: Session, test: ReaderTest, told: ReaderTestOut, who: Caller, phantom: bool
 ) -> Response:
-    found = readers.outcome(session, test, who)
+    found = reading.outcome(session, test, who)
     run = session.get(Run, test.run_id)
     return page(
         request,
@@ -143,19 +145,17 @@ def _outcome(
         shown=shown,
         run_name=run.name if run else "",
         fooling=bool(test.choice.get("fooling", True)),
-        enough=enough(),
+        enough=readers.enough_trials(),
+        catches=sum(readers.is_catch(test, place) for place in range(len(test.trials))),
         phantom=phantom,
         notice=NOTICE,
     )
 
 
-def _pooled(session: Session, test: ReaderTest, who: Caller) -> tuple[str, int]:
+def _row(session: Session, one: reading.Listed, who: Caller) -> tuple[ReaderTest, ReaderTestOut, str, int]:
     """For the list: d′ and readers, where this caller may know."""
-    if not (who.may("developer") or readers.standing(session, test, who.user_id).finished):
-        return "", 0
-    found = readers.outcome(session, test, who)
-    count = len(found.readers)
-    return f"{shown(found.pooled.d_prime)}: {found.pooled.verdict}", count
+    told = f"{shown(one.pooled.d_prime)}: {one.pooled.verdict}" if one.pooled else ""
+    return one.test, seen(session, one.test, who, one.own), told, one.finished
 
 
 def _new(
@@ -171,10 +171,11 @@ def _new(
         run = owned(session, Run, name, who) if name else None
         asked = visible(Run, who).where(Run.state == "done").order_by(Run.created.desc()).limit(50)
         runs = [(one.id, one.name) for one in session.execute(asked).scalars()] if run is None else []
-    values = {"which": "", "trials": "", "name": "", **(given or {})}
+    values = {"which": "", "trials": "", "name": "", "every": "", **(given or {})}
     offers = _offers(here, run) if run else []
-    most = max((fooled for _, _, fooled in offers), default=0)
-    values["trials"] = values["trials"] or str(min(USUAL, most) or "")
+    selected = next((one for one in offers if one.value == values["which"]), offers[0] if offers else None)
+    if selected and not values["trials"]:
+        values["trials"] = str(min(USUAL, selected.every if values["every"] else selected.fooled) or "")
     return page(
         request,
         "reader_new",
@@ -182,24 +183,34 @@ def _new(
         title="New reader test",
         run=run,
         runs=runs,
-        choices=[(value, text) for value, text, _ in offers],
+        choices=[(one.value, one.words) for one in offers],
         values=values,
         oops=oops,
-        enough=enough(),
+        enough=readers.enough_trials(),
         most=MOST,
     )
 
 
-def _offers(here: Service, run: Run) -> list[tuple[str, str, int]]:
-    """Attack and budget as a value, in words, and the images that fooled the model."""
+@dataclass(frozen=True)
+class _Offer:
+    """An attack at a budget, and the originals that a test could be made of."""
+
+    value: str
+    words: str
+    fooled: int
+    every: int
+
+
+def _offers(here: Service, run: Run) -> list[_Offer]:
     images = run_images(here.settings, run)
-    found: list[tuple[str, str, int]] = []
+    found: list[_Offer] = []
     for attack in images.facets(Filters(defense="none"))["attack"]:
         for one in images.outcome_by_budget(Filters(attack=attack.value, defense="none")):
+            every, fooled = readers.originals(images, attack.value, one.budget)
             at = f" at {one.budget}" if one.budget else ""
-            words = f"{attack.value}{at}: {one.fooled} of {one.images} fooled the model"
-            found.append((f"{attack.value}@{one.budget}", words, one.fooled))
-    return sorted(found, key=lambda offer: (not offer[2], offer[0].endswith("@")))
+            words = f"{attack.value}{at}: {fooled} of {every} images fooled the model"
+            found.append(_Offer(f"{attack.value}@{one.budget}", words, fooled, every))
+    return sorted(found, key=lambda offer: (not offer.fooled, offer.value.endswith("@")))
 
 
 def _seconds(text: str) -> float | None:
