@@ -86,6 +86,11 @@ def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLR
     return HTMLResponse(environment().get_template(f"{name}.html.j2").render(told), status)
 
 
+def by_script(request: Request) -> bool:
+    """Whether htmx asks, for a part of the page."""
+    return request.headers.get("HX-Request") == "true"
+
+
 def fragment(name: str, **values: Any) -> HTMLResponse:
     """A piece of a page, for htmx."""
     return HTMLResponse(environment().get_template(f"{name}.html.j2").render(values))

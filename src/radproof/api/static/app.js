@@ -9,6 +9,14 @@
     event.detail.headers["X-CSRF-Token"] = csrf;
   });
 
+  // What a page waited for is over: the page is shown anew, unless somebody is at work on it; then a link stands there.
+  let typed = false;
+  document.addEventListener("input", () => (typed = true));
+  document.addEventListener("htmx:afterSettle", () => {
+    const busy = typed || document.querySelector("main form :focus, main details[open]");
+    if (document.querySelector("[data-over]") && !busy) window.location.reload();
+  });
+
   document.addEventListener("submit", (event) => {
     const words = event.target.dataset?.confirm;
     if (words && !window.confirm(words)) event.preventDefault();

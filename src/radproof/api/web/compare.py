@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two runs side by side, and what their difference is worth on the same images."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,13 +11,13 @@ from sqlalchemy.orm import Session
 
 from radproof.api.access import Caller, Viewer, owned, visible
 from radproof.api.chosen import CLEAN, Ladder, ladders, steps
-from radproof.api.comparing import Comparisons
+from radproof.api.comparing import GOALS, Comparisons, Line
 from radproof.api.problems import Problem
 from radproof.api.render import page
 from radproof.api.service import Here
 from radproof.api.showing import Showing, showing
 from radproof.reports.cards import Card, cards
-from radproof.reports.reading import BARE
+from radproof.reports.reading import BARE, Reading, about
 from radproof.reports.tables import Box
 from radproof.store.ids import is_id
 from radproof.store.tables import Model, Run
@@ -84,6 +85,7 @@ def compare(request: Request, here: Here, who: Viewer, a: Name = "", b: Name = "
         sides=sides,
         both=both,
         found=found,
+        doubted=_doubted(found.lines, [one, other]) if found and one and other else {},
         beside=_beside(one, other) if one and other else [],
         rungs=_rungs(one, other) if one and other else [],
     )
@@ -123,6 +125,29 @@ def _meant(session: Session, who: Caller, name: str) -> list[Run]:
 def _beside(one: Side, other: Side) -> list[Beside]:
     ours, theirs = ({card.title: card for card in cards(side.shown.reading)} for side in (one, other))
     return [Beside(title, ours.get(title), theirs.get(title)) for title in dict.fromkeys((*ours, *theirs))]
+
+
+def _doubted(lines: Sequence[Line], sides: Sequence[Side]) -> dict[Line, list[tuple[Side, tuple[int, ...]]]]:
+    """Lines about whose figures a serious doubt stands in either run, and which ones."""
+    told = [(side, _serious(side.shown.reading)) for side in sides]
+    found = {
+        line: [(side, numbers) for side, known in told if (numbers := known(line.what, line.budget, line.defense))]
+        for line in lines
+    }
+    return {line: numbers for line, numbers in found.items() if numbers}
+
+
+def _serious(reading: Reading) -> Callable[[str, str, str], tuple[int, ...]]:
+    """(what, budget, defence) of a comparison's line -> serious doubts about that figure, or about everything."""
+    found: dict[tuple[str, str, str], tuple[int, ...]] = {}
+    for defense in (BARE, *reading.defenses):
+        own = "" if defense == BARE else defense
+        found["clean images", "", own] = reading.serious(*about(reading.clean(defense)))
+        for goal in reading.goals:
+            for rung in reading.budgets:
+                cell = reading.headline(defense, goal, rung.eps)
+                found[GOALS.get(goal, f"under attack ({goal})"), rung.label, own] = reading.serious(*about(cell))
+    return lambda what, budget, defense: found.get((what, budget, defense), reading.serious())
 
 
 def _rungs(one: Side, other: Side) -> list[Rung]:

@@ -12,7 +12,7 @@ from radproof.api.access import Developer, Viewer, owned
 from radproof.api.holdings import here as of_project
 from radproof.api.holdings import jobs_of, person, rows
 from radproof.api.paging import paged
-from radproof.api.render import page
+from radproof.api.render import by_script, page
 from radproof.api.service import Here
 from radproof.api.uploads import DataForm
 from radproof.store.settings import MEGABYTE
@@ -77,6 +77,7 @@ def data_set(request: Request, here: Here, who: Viewer, id: str) -> Response:
         job=job,
         runs=runs,
         busy=found.state == "importing",
+        asked=by_script(request),
         failed=bool(audit.get("failed")),
         findings=[str(one) for one in _list(audit.get("lines"))],
         shortcuts=[

@@ -11,10 +11,10 @@ from radproof.api import shelf
 from radproof.api.access import Developer, Viewer, owned
 from radproof.api.catalogue import parts
 from radproof.api.holdings import here as of_project
-from radproof.api.holdings import jobs_of, names, person, rows, runs_of
+from radproof.api.holdings import jobs_of, names, person, phantoms, rows, runs_of
 from radproof.api.paging import paged
 from radproof.api.problems import Problem
-from radproof.api.render import page
+from radproof.api.render import by_script, page
 from radproof.api.service import Here
 from radproof.api.standing import Standing, standing, trend
 from radproof.api.uploads import ModelForm
@@ -66,17 +66,16 @@ def model(request: Request, here: Here, who: Viewer, id: str) -> Response:
         runs = rows(session, select(Run).where(Run.model_id == id).order_by(Run.created.desc()).limit(50))
         last = [standing(one) for one in runs_of(session, [found])[id].of("done")]
         guards = rows(session, select(GuardFile).where(GuardFile.model_id == id).order_by(GuardFile.created.desc()))
-        job = jobs_of(session, [id]).get(id)
+        teaching = [one.id for one in guards if one.state == "teaching"]
+        jobs = jobs_of(session, [id, *teaching])
         asked = select(DataSet).where(DataSet.project_id == found.project_id, DataSet.state == "ready")
         data = rows(session, asked.order_by(DataSet.created.desc()).limit(100))
+        drawn = phantoms(session, {one.data_id for one in runs if one.data_id})
         used = names(session, DataSet, {one.data_id for one in (*runs, *guards) if one.data_id})
         by = person(session, found.created_by)
     done = [standing(run) for run in runs if run.state == "done"]
-    busy = (
-        (job is not None and job.state in UNFINISHED)
-        or found.state == "importing"
-        or any(one.state == "teaching" for one in guards)
-    )
+    job = jobs.get(id)
+    working = found.state == "importing" or (job is not None and job.state in UNFINISHED)
     return page(
         request,
         "models/one",
@@ -84,8 +83,12 @@ def model(request: Request, here: Here, who: Viewer, id: str) -> Response:
         model=found,
         by=by,
         job=job,
-        busy=busy,
-        working=found.state == "importing" or (job is not None and job.state in UNFINISHED),
+        busy=working or bool(teaching),
+        working=working,
+        asked=by_script(request),
+        teacher=next((jobs[one] for one in teaching if one in jobs), None),
+        states=["state", *(f"state-{one.id}" for one in guards)],
+        drawn=drawn,
         runs=runs,
         done={one.run.id: one for one in done},
         last=last[0] if last else None,
