@@ -44,6 +44,8 @@ class Fake:
             summary = {"gates": self.gates}
             told = {"id": "run_1", "state": states[request.method], "error": self.error, "summary": summary}
             return httpx.Response(200, json=told)
+        if path == "/account":
+            return httpx.Response(200, json={"project": None, "projects": [{"id": "prj_1", "name": "Chest"}]})
         if path == "/screening":
             return httpx.Response(422, json={"detail": "not an image"})
         if path == "/runs/run_1/result":
@@ -107,7 +109,7 @@ def test_a_plan_is_sent_with_what_it_names_and_what_came_of_it_is_fetched(
     assert b"Normal,Pneumonia" in server.sent("/data") and b"weights" not in server.sent("/runs")
     out = plan.parent / "out"
     found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
-    assert found == ["images/a.png", "report.html", "result.json", "rows.csv", "summary.md"]
+    assert found == ["images/a.png", "remote.json", "report.html", "result.json", "rows.csv", "summary.md"]
     said = capsys.readouterr()
     assert RESULT["verdict"] in said.out and "Doubt: few images" in said.out and "run_1 is done" in said.err
 

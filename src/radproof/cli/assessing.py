@@ -9,7 +9,7 @@ import typer
 from radproof.cli.console import Bars, print_json, print_lines, print_table
 from radproof.cli.gating import insist, print_gates
 from radproof.cli.parts import catalogue, listed, told
-from radproof.cli.remote import assess_on
+from radproof.cli.remote import AllowHttp, Project, assess_on
 from radproof.errors import BadInput
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
@@ -40,7 +40,7 @@ Size = Annotated[int | None, typer.Option(help="Resize the longer side on import
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random; 0 by default.")]
 RemoteServer = Annotated[
     str | None,
-    typer.Option("--server", envvar="RADPROOF_SERVER", help="Let this server do it; the key is RADPROOF_KEY."),
+    typer.Option("--server", help="Let this server do the plan; the key is RADPROOF_KEY. Without it, here."),
 ]
 Device = Annotated[str | None, typer.Option(help="auto (default) | cpu | cuda | mps.")]
 
@@ -84,6 +84,8 @@ def assess(
     overwrite: Overwrite = False,
     pdf: Pdf = False,
     server: RemoteServer = None,
+    project: Project = None,
+    allow_http: AllowHttp = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -91,21 +93,29 @@ def assess(
 
     Interrupt it as you like: the same command goes on where it was.
     """
-    if server:
-        assess_on(server, plan, out, pdf=pdf, as_json=as_json, quiet=quiet)
+    options = {
+        "model": model, "data": data, "attacks": attacks, "eps": eps, "defenses": defenses, "detectors": detectors,
+        "goals": goals, "preset": preset, "images": images, "size": size, "seed": seed, "device": device,
+        "labels": labels, "card": card, "architecture": architecture, "black-box": black_box or None,
+        "endpoint": endpoint, "protocol": protocol,
+    }  # fmt: skip
+    given = [f"--{name}" for name, value in options.items() if value is not None]
+    if server is not None:
+        if given or replay is not None:
+            told = ", ".join([*given, *(["--replay"] if replay is not None else [])])
+            raise BadInput(f"a server is given a plan alone: put {told} into the plan, or leave --server out")
+        assess_on(
+            server, plan, out, project=project, allow_http=allow_http, overwrite=overwrite, pdf=pdf, as_json=as_json,
+            quiet=quiet,
+        )  # fmt: skip
         return
+    if allow_http:
+        raise BadInput("--allow-http goes with --server")
     from radproof import app
     from radproof.assess.plan import make_plan, read_plan
     from radproof.reports.html import summary_rows
 
     if plan is not None:
-        options = {
-            "model": model, "data": data, "attacks": attacks, "eps": eps, "defenses": defenses, "detectors": detectors,
-            "goals": goals, "preset": preset, "images": images, "size": size, "seed": seed, "device": device,
-            "labels": labels, "card": card, "architecture": architecture, "black-box": black_box or None,
-            "endpoint": endpoint, "protocol": protocol,
-        }  # fmt: skip
-        given = [f"--{name}" for name, value in options.items() if value is not None]
         if given:
             raise BadInput(f"give either a plan or {', '.join(given)}, not both; put them into the plan")
         chosen = read_plan(plan)

@@ -19,6 +19,8 @@ SERVER = "RADPROOF_SERVER"
 Server = Annotated[str, typer.Option(envvar=SERVER, help="The server's address; the key is RADPROOF_KEY.")]
 AllowHttp = Annotated[bool, typer.Option("--allow-http", help="Send the key by http:// beyond this machine too.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Data as JSON on stdout.")]
+Project = Annotated[str | None, typer.Option(envvar="RADPROOF_PROJECT", help="One of your projects, by name or id.")]
+Overwrite = Annotated[bool, typer.Option(help="Throw away what the folder holds of another plan.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Most = Annotated[int, typer.Option(min=1, help="At most so many.")]
 
@@ -56,26 +58,44 @@ def status(server: Server = "", allow_http: AllowHttp = False, as_json: AsJson =
 
 
 @remote.command()
-def models(server: Server = "", most: Most = 50, allow_http: AllowHttp = False, as_json: AsJson = False) -> None:
+def models(
+    server: Server = "",
+    project: Project = None,
+    most: Most = 50,
+    allow_http: AllowHttp = False,
+    as_json: AsJson = False,
+) -> None:
     """List the models of your projects, newest first."""
     with connected(server, allow_http) as client:
-        found = [_row(one, "id", "name", "state") for one in islice(client.models(), most)]
+        found = [_row(one, "id", "name", "state") for one in islice(client.models(_id(client, project)), most)]
     _print("Models", found, as_json)
 
 
 @remote.command()
-def data(server: Server = "", most: Most = 50, allow_http: AllowHttp = False, as_json: AsJson = False) -> None:
+def data(
+    server: Server = "",
+    project: Project = None,
+    most: Most = 50,
+    allow_http: AllowHttp = False,
+    as_json: AsJson = False,
+) -> None:
     """List the data sets of your projects, newest first."""
     with connected(server, allow_http) as client:
-        found = [_row(one, "id", "name", "state") for one in islice(client.data_sets(), most)]
+        found = [_row(one, "id", "name", "state") for one in islice(client.data_sets(_id(client, project)), most)]
     _print("Data sets", found, as_json)
 
 
 @remote.command()
-def runs(server: Server = "", most: Most = 50, allow_http: AllowHttp = False, as_json: AsJson = False) -> None:
+def runs(
+    server: Server = "",
+    project: Project = None,
+    most: Most = 50,
+    allow_http: AllowHttp = False,
+    as_json: AsJson = False,
+) -> None:
     """List the runs of your projects, newest first."""
     with connected(server, allow_http) as client:
-        found = [_row(one, "id", "name", "state", "model") for one in islice(client.runs(), most)]
+        found = [_row(one, "id", "name", "state", "model") for one in islice(client.runs(_id(client, project)), most)]
     _print("Runs", found, as_json)
 
 
@@ -87,21 +107,59 @@ def cancel(run: str, server: Server = "", allow_http: AllowHttp = False) -> None
 
 
 @remote.command()
+def pause(run: str, server: Server = "", allow_http: AllowHttp = False) -> None:
+    """Stop a run until it is resumed; what is finished is kept."""
+    with connected(server, allow_http) as client:
+        print_lines([f"{run} is {client.pause(run).state}"])
+
+
+@remote.command()
+def resume(run: str, server: Server = "", allow_http: AllowHttp = False) -> None:
+    """Go on with a paused run where it was."""
+    with connected(server, allow_http) as client:
+        print_lines([f"{run} is {client.resume(run).state}"])
+
+
+@remote.command()
+def retry(run: str, server: Server = "", allow_http: AllowHttp = False) -> None:
+    """Go on with a failed or cancelled run where it was."""
+    with connected(server, allow_http) as client:
+        print_lines([f"{run} is {client.retry(run).state}"])
+
+
+@remote.command()
+def priority(
+    run: str,
+    number: Annotated[int, typer.Argument(min=1, max=1000, help="Smaller ones go first; 100 is usual.")],
+    server: Server = "",
+    allow_http: AllowHttp = False,
+) -> None:
+    """Put a run before or behind others."""
+    with connected(server, allow_http) as client:
+        print_lines([f"{run} has priority {client.prioritise(run, number).priority}"])
+
+
+@remote.command()
 def fetch(
     run: str,
     out: Annotated[Path, typer.Option(help="Folder for what the run left.")],
     server: Server = "",
     pdf: Annotated[bool, typer.Option(help="The report as a PDF too.")] = False,
     images: Annotated[int, typer.Option(min=0, help="At most so many attacked images.")] = 1000,
+    overwrite: Overwrite = False,
     allow_http: AllowHttp = False,
     quiet: Quiet = False,
 ) -> None:
     """Wait until a run has ended; then download its report, result and attacked images."""
-    from radproof.cli.remote_assess import follow, take
+    from radproof.cli.remote_assess import check_folder, follow, take
 
     with connected(server, allow_http) as client, Bars(quiet=quiet) as bars:
-        ended = follow(client, client.run(run), bars)
-        take(client, ended, out, pdf=pdf, images=images, progress=bars)
+        found = client.run(run)
+        document = client.plan(found.plan).document
+        if not overwrite:
+            check_folder(out, document)
+        ended = follow(client, found, bars)
+        take(client, ended, out, document, pdf=pdf, images=images, progress=bars)
     print_lines([f"Report: {out / 'report.html'}"])
 
 
@@ -138,14 +196,25 @@ def screen(
         raise BadInput(f"{refused} of {len(images)} images could not be screened; the others were")
 
 
-def assess_on(server: str, plan: Path | None, out: Path | None, *, pdf: bool, as_json: bool, quiet: bool) -> None:
+def assess_on(
+    server: str,
+    plan: Path | None,
+    out: Path | None,
+    *,
+    project: str | None = None,
+    allow_http: bool = False,
+    overwrite: bool = False,
+    pdf: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """`radproof assess PLAN --server`: the same words and exit codes as here. Raises BadInput without a plan."""
     if plan is None:
         raise BadInput("a server is given a plan: radproof assess PLAN.yaml --server …")
-    with connected(server) as client, Bars(quiet=quiet) as bars:
+    with connected(server, allow_http) as client, Bars(quiet=quiet) as bars:
         from radproof.cli.remote_assess import assess
 
-        folder, told = assess(client, plan, out, pdf=pdf, bars=bars)
+        folder, told = assess(client, plan, out, project=project, overwrite=overwrite, pdf=pdf, bars=bars)
     if as_json:
         print_json(told)
     else:
@@ -154,6 +223,10 @@ def assess_on(server: str, plan: Path | None, out: Path | None, *, pdf: bool, as
     broken = [gate for gate in told.get("gates", []) if gate["verdict"] != "passed"]
     if broken:
         raise GateFailed(f"{len(broken)} of {len(told['gates'])} gates were not kept: {broken[0]['sentence']}")
+
+
+def _id(client: "Client", project: str | None) -> str | None:
+    return client.project(project) if project else None
 
 
 def _row(thing: "Run | Any", *names: str) -> dict[str, Any]:

@@ -1,67 +1,91 @@
 # SPDX-License-Identifier: Apache-2.0
 """A plan of this machine, done by a server: what it names is sent, the run is watched, what it left is fetched."""
 
+import json
+import shutil
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
-
-import yaml
+from typing import Any
 
 from radproof.cli.console import Bars
+from radproof.cli.remote_plan import DataFile, ModelFile, read, replaced
 from radproof.client import Client, Run, Thing
 from radproof.client.packing import packed, packed_model
-from radproof.core.files import sha256_file
+from radproof.core.files import sha256_file, write_text
 from radproof.core.progress import Progress
 from radproof.core.records import digest
-from radproof.errors import BadPlan, Interrupted, RadproofError
+from radproof.errors import BadInput, BadPlan, Interrupted, RadproofError
 
-_UPLOADED = ("path", "kind", "labels", "classes", "multi_label", "label_tag", "patients")  # said when data are sent
-_TOLD = ("classes", "multi_label", "label_tag")
 IMAGES = 1000
+MARK = "remote.json"  # in a folder: of which run and plan it holds what
 
 
 def assess(
-    client: Client, plan: Path, out: Path | None, *, pdf: bool = False, images: int = IMAGES, bars: Bars
+    client: Client,
+    plan: Path,
+    out: Path | None,
+    *,
+    project: str | None = None,
+    overwrite: bool = False,
+    pdf: bool = False,
+    images: int = IMAGES,
+    bars: Bars,
 ) -> tuple[Path, dict[str, Any]]:
-    """Do a plan on a server: the folder of what came of it, and the result.
+    """Do a plan on a server, in a project by its id or name: the folder of what came of it, and the result.
 
-    Raises BadPlan for a plan that a server cannot do, Interrupted where the run was cancelled or the waiting was.
+    Raises BadPlan for a plan that a server cannot do, BadInput for a folder that holds something else, Interrupted
+    where the run was cancelled or paused, or the waiting was.
     """
     document = read(plan)
     folder = out or Path("runs") / str(document.get("name", plan.stem))
-    document = sent(client, document, plan.parent, bars)
-    run = client.start(document, name=str(document.get("title") or document.get("name") or plan.stem))
+    if not overwrite:
+        held(folder)
+    document = sent(client, document, plan.parent, bars, project)
+    if not overwrite:
+        check_folder(folder, document)
+    name = str(document.get("title") or document.get("name") or plan.stem)
+    run = client.start(document, name=name[:120], project=_lazily(client, project))
     bars.note(f"{run.id} is queued on the server")
     ended = follow(client, run, bars)
-    take(client, ended, folder, pdf=pdf, images=images, progress=bars)
+    take(client, ended, folder, document, pdf=pdf, images=images, progress=bars)
     return folder, client.result(ended.id)
 
 
-def read(plan: Path) -> dict[str, Any]:
-    """The plan as it is written. Raises BadPlan."""
-    try:
-        found = yaml.safe_load(plan.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadPlan(f"cannot read {plan}: {type(error).__name__}") from None
-    if not isinstance(found, dict):
-        raise BadPlan(f"{plan} is no plan; docs/howto/plans.md says what one looks like")
-    return cast("dict[str, Any]", found)
-
-
-def sent(client: Client, document: Mapping[str, Any], base: Path, progress: Progress) -> dict[str, Any]:
+def sent(
+    client: Client, document: Mapping[str, Any], base: Path, progress: Progress, project: str | None = None
+) -> dict[str, Any]:
     """The plan with names of the server in place of paths; what they name is sent where it is not there yet."""
-    model, data = dict(document.get("model") or {}), dict(document.get("data") or {})
-    if "id" not in model:
-        path = model.pop("path", None)
-        if path is None:
-            raise BadPlan("a server assesses a model that exists: train it here with `radproof train`, give model.path")
-        model["id"] = _model(client, base / str(path), model, base, progress)
-    if "id" not in data and data.get("kind") != "phantom":
-        if data.get("path") is None:
-            raise BadPlan("data: give path, id (of the server), or kind: phantom")
-        data = {"id": _data(client, data, base, progress)} | {k: v for k, v in data.items() if k not in _UPLOADED}
-    return {**document, "model": model, "data": data}
+    where: list[str] = []
+
+    def home() -> str:
+        where[:] = where or [client.project(project)]
+        return where[0]
+
+    return replaced(
+        document,
+        base,
+        lambda file: _model(client, file, home(), progress),
+        lambda file: _data(client, file, home(), progress),
+    )
+
+
+def held(folder: Path) -> dict[str, Any] | None:
+    """What a folder says that it holds; None: it is empty. Raises BadInput where that is nothing of a server's."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    try:
+        found = json.loads((folder / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise BadInput(f"{folder} holds something else; give another --out, or --overwrite") from None
+    return found if isinstance(found, dict) else {}
+
+
+def check_folder(folder: Path, document: Mapping[str, Any]) -> None:
+    """Raises BadInput where a folder holds what came of another plan."""
+    found = held(folder)
+    if found is not None and found.get("plan") != digest(document):
+        raise BadInput(f"{folder} holds the run of another plan; give another --out, or --overwrite")
 
 
 def follow(client: Client, run: Run, progress: Progress) -> Run:
@@ -74,6 +98,11 @@ def follow(client: Client, run: Run, progress: Progress) -> Run:
             f"{run.id} goes on on the server; `radproof remote fetch {run.id} --out …` waits for it again, "
             f"`radproof remote cancel {run.id}` ends it"
         ) from None
+    if ended.state == "paused":
+        raise Interrupted(
+            f"{run.id} is paused on the server; `radproof remote resume {run.id}`, "
+            f"then `radproof remote fetch {run.id} --out …`"
+        )
     if ended.state == "cancelled":
         raise Interrupted(f"{run.id} was cancelled on the server")
     if ended.state == "failed":
@@ -81,8 +110,21 @@ def follow(client: Client, run: Run, progress: Progress) -> Run:
     return ended
 
 
-def take(client: Client, run: Run, out: Path, *, pdf: bool = False, images: int = IMAGES, progress: Progress) -> None:
-    """Download report, summary, result and attacked images into a folder."""
+def take(
+    client: Client,
+    run: Run,
+    out: Path,
+    document: Mapping[str, Any],
+    *,
+    pdf: bool = False,
+    images: int = IMAGES,
+    progress: Progress,
+) -> None:
+    """Download report, summary, result and attacked images into a folder; images of another run in it are removed."""
+    mark = json.dumps({"run": run.id, "plan": digest(document)})
+    if not (out / MARK).is_file() or (out / MARK).read_text(encoding="utf-8") != mark:
+        shutil.rmtree(out / "images", ignore_errors=True)
+    write_text(out / MARK, mark)
     names = {"html": "report.html", "json": "result.json", "md": "summary.md", "csv": "rows.csv"}
     if pdf:
         names["pdf"] = "report.pdf"
@@ -127,32 +169,39 @@ class _Watch:
             self._done = done
 
 
-def _model(client: Client, path: Path, told: Mapping[str, Any], base: Path, progress: Progress) -> str:
-    card = base / str(told["card"]) if told.get("card") else None
-    file, card = packed_model(path, card)
-    name = _name(path, file, card, told.get("architecture"))
-    there = _there(client.models(), name)
+def _lazily(client: Client, project: str | None) -> str | None:
+    """A project's id, asked for only where one is named: a plan of the server's own things needs none."""
+    return client.project(project) if project else None
+
+
+def _model(client: Client, model: ModelFile, project: str, progress: Progress) -> str:
+    file, card = packed_model(model.path, model.card)
+    name = _name(model.path, file, card, model.architecture)
+    there = _there(client.models(project), name)
     if there:
         progress.note("the model is on the server already")
         return there
     progress.note("the model is sent")
-    made = client.upload_model(file, name=name, card=card, architecture=told.get("architecture"))
-    return client.wait_ready(made).id
+    made = client.upload_model(file, name=name, card=card, architecture=model.architecture, project=project)
+    found = client.wait_ready(made)
+    if found.state == "unchecked":
+        raise BadPlan(f"{found.id} has no card that says how it takes its images; give model.card")
+    return found.id
 
 
-def _data(client: Client, data: Mapping[str, Any], base: Path, progress: Progress) -> str:
-    path = base / str(data["path"])
-    labels = base / str(data["labels"]) if data.get("labels") else None
-    told = {key: _word(data[key]) for key in _TOLD if data.get(key)}
-    with packed(path) as file:
-        name = _name(path, file, labels, told)
-        there = _there(client.data_sets(), name)
+def _data(client: Client, data: DataFile, project: str, progress: Progress) -> str:
+    with packed(data.path) as file:
+        name = _name(data.path, file, data.table, data.told)
+        there = _there(client.data_sets(project), name)
         if there:
             progress.note("the data set is on the server already")
             return there
         progress.note("the data set is sent")
-        made = client.upload_data(file, name=name, labels=labels, **told)
-    return client.wait_ready(made).id
+        made = client.upload_data(file, name=name, labels=data.table, project=project, **data.told)
+    found = client.wait_ready(made)
+    if data.patients and not found.facts.get("patients_known"):
+        raise BadPlan(f"{found.id} was imported without its patients, which data.patients tells; nothing was begun")
+    return found.id
 
 
 def _name(path: Path, file: Path, beside: Path | None, told: Any) -> str:
@@ -164,7 +213,3 @@ def _name(path: Path, file: Path, beside: Path | None, told: Any) -> str:
 def _there(things: Iterator[Thing], name: str) -> str:
     """The id of what was sent before under this name and is ready."""
     return next((one.id for one in things if one.name == name and one.state == "ready"), "")
-
-
-def _word(value: Any) -> str:
-    return ",".join(map(str, cast("list[Any]", value))) if isinstance(value, list) else str(value).lower()

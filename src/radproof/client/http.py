@@ -25,11 +25,11 @@ PIECE = 1 << 20  # bytes of a download
 
 
 class Refused(BadInput):
-    """The server refused; `status` is HTTP's."""
+    """The server refused; `status` is HTTP's, `again`: after a try whose answer was lost, so that it may be done."""
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, again: bool = False) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.again = status, again
 
 
 class NotFound(Refused, UnknownName):
@@ -78,9 +78,13 @@ class Transport:
         query: Mapping[str, Any] | None = None,
         form: Mapping[str, str] | None = None,
         files: Mapping[str, Path] | None = None,
+        once: bool = False,
     ) -> Any:
-        """The JSON of an answer; None where there is none. `files` are read anew at every try."""
-        headers = {"Idempotency-Key": token_hex(16)} if method == "POST" else {}
+        """The JSON of an answer; None where there is none. `files` are read anew at every try.
+
+        `once`: with an idempotency key, where the resource takes one.
+        """
+        headers = {"Idempotency-Key": token_hex(16)} if once else {}
         params = {key: value for key, value in (query or {}).items() if value is not None}
 
         def send() -> httpx.Response:
@@ -119,18 +123,21 @@ class Transport:
         return target
 
     def _tried(self, send: Callable[[], httpx.Response]) -> httpx.Response:
+        lost = False  # an answer, so that what was asked may be done
         for attempt in range(1, TRIES + 1):
             try:
                 answer = send()
             except httpx.TransportError as error:
+                lost = lost or not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
                 if attempt == TRIES or isinstance(error, httpx.UnsupportedProtocol):
                     raise ServerFailed(f"{self.url} does not answer ({type(error).__name__})") from None
                 self._sleep(_pause(attempt))
                 continue
-            if answer.status_code in AGAIN and attempt < TRIES:
+            if attempt < TRIES and (answer.status_code in AGAIN or _at_work(answer)):
+                lost = lost or answer.status_code == 503  # by a proxy, perhaps, whose server is at work
                 self._sleep(_told_pause(answer, attempt))
                 continue
-            _check(answer, self.url)
+            _check(answer, self.url, lost)
             return answer
         raise AssertionError("every try returned or raised")
 
@@ -167,7 +174,12 @@ def _told_pause(answer: httpx.Response, attempt: int) -> float:
     return min(LONGEST, max(0.0, wait))
 
 
-def _check(answer: httpx.Response, url: str) -> None:
+def _at_work(answer: httpx.Response) -> bool:
+    """Whether an earlier try of the same request is not done yet."""
+    return answer.status_code == 409 and "retry-after" in answer.headers
+
+
+def _check(answer: httpx.Response, url: str, again: bool) -> None:
     status = answer.status_code
     if status < 300:
         return
@@ -175,12 +187,12 @@ def _check(answer: httpx.Response, url: str) -> None:
         raise Refused(f"{url} sends elsewhere; a key is not taken there: give the server's own address", status)
     said = _detail(answer)
     if status == 404:
-        raise NotFound(said, status)
+        raise NotFound(said, status, again)
     if status == 507:
         raise StorageFull(said)
     if status >= 500:
         raise ServerFailed(said)
-    raise Refused(said, status)
+    raise Refused(said, status, again)
 
 
 def _detail(answer: httpx.Response) -> str:

@@ -28,20 +28,20 @@ def packed_model(path: Path, card: Path | None) -> tuple[Path, Path | None]:
 
 @contextmanager
 def packed(path: Path) -> Generator[Path]:
-    """A data set as one file: itself, or a zip of the folder, which is removed afterwards. Links are left out."""
-    if path.is_file():
+    """A data set as one file: a zip itself, or one of the folder or file, removed afterwards. Links are left out."""
+    if path.is_file() and path.suffix.lower() == ".zip":
         yield path
         return
-    if not path.is_dir():
+    if not path.is_dir() and not path.is_file():
         raise BadData(f"no data set at {path}; expected a folder of images, or a zip")
     with tempfile.TemporaryDirectory(prefix="radproof-") as folder:
         target = Path(folder) / "data.zip"
         with zipfile.ZipFile(target, "w", allowZip64=True) as archive:
-            for file in _files(path):
+            root = path if path.is_dir() else path.parent
+            for file in _files(path) if path.is_dir() else [path]:
                 kind = zipfile.ZIP_STORED if file.suffix.lower() in _PACKED else zipfile.ZIP_DEFLATED
-                info = zipfile.ZipInfo(
-                    file.relative_to(path).as_posix()
-                )  # one time for all: the same folder, the same bytes
+                # one time for all: the same folder, the same bytes
+                info = zipfile.ZipInfo(file.relative_to(root).as_posix())
                 info.compress_type, info.external_attr = kind, 0o600 << 16
                 with file.open("rb") as source, archive.open(info, "w", force_zip64=True) as stream:
                     while piece := source.read(1 << 20):

@@ -30,7 +30,8 @@ class Thing(Told):
 
     id: str
     name: str = ""
-    state: str = ""  # importing, ready, failed
+    project: str = ""
+    state: str = ""  # importing, unchecked (a model that needs labelled images to tell its conventions), ready, failed
     error: str | None = ""
     created: datetime | None = None
     facts: dict[str, Any] = Field(default_factory=dict[str, Any])
@@ -42,7 +43,7 @@ class Progress(Told):
     stage: str | None = None
     done: float | None = None
     total: float | None = None
-    share: float | None = None  # of the whole, 0 to 1
+    share: float | None = None  # of the stage, 0 to 1
     left: float | None = None  # seconds, estimated
     note: str | None = None
 
@@ -51,6 +52,7 @@ class Plan(Told):
     """A saved plan."""
 
     id: str
+    project: str = ""
     name: str = ""
     document: dict[str, Any] = Field(default_factory=dict[str, Any])
 
@@ -59,6 +61,8 @@ class Run(Told):
     """An assessment."""
 
     id: str
+    project: str = ""
+    priority: int | None = None
     name: str = ""
     state: str = ""  # one of RunState
     error: str | None = ""
