@@ -292,10 +292,3 @@ def test_without_javascript_a_test_is_made_done_left_resumed_and_told(house, run
         == 303
     )
     assert developer.client.get(url).status_code == 404
-
-
-def test_a_form_that_asks_for_too_many_trials_says_how_many_there_are(run, monkeypatch):
-    developer, name = run
-    monkeypatch.setattr("radproof.api.web.readers._offers", lambda here, run: [])
-    found = developer.client.post("/readers/new", data={"run": name, "which": "pgd@4/255", "trials": "11"})
-    assert found.status_code == 422 and "ask for 1 to 10 trials" in found.text and "<form" in found.text

@@ -47,7 +47,7 @@ def test_the_interval_of_d_prime_covers_about_as_often_as_it_says():
         said = rng.normal(0.7 * was, 1) - rng.normal(0.7 * ~was, 1) + 0.4 > 0
         one = forced_choice((said == was).tolist(), left=said.tolist()).sides.d_prime
         covered += one.low <= 0.7 <= one.high
-    assert 0.92 <= covered / 400
+    assert covered / 400 >= 0.92
 
 
 @pytest.mark.parametrize("n", [20, 40, 120, 500])
@@ -91,10 +91,10 @@ def test_could_not_tell_needs_catch_trials_that_were_found():
 
 def test_could_not_tell_needs_d_prime_without_bias_near_nothing_too():
     """Share right within the margin, d′ far from nothing: a liking for one side hides what was seen."""
-    correct, left = answered(594, 600, 522, 600)
+    correct, left = answered(190, 200, 182, 200)
     found = forced_choice(correct, left=left)
-    assert forced_choice(correct).verdict == "told apart" or found.proportion.high < 0.6
-    assert found.sides.d_prime.value > 0.4 and found.verdict != "could not tell"
+    assert forced_choice(correct).verdict == "could not tell"
+    assert found.sides.d_prime.high > 0.4 and found.verdict == "not established"
 
 
 def test_catch_trials_are_one_in_ten_and_at_least_three_of_twenty():
