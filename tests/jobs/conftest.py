@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server's home with a small trained network, a plan on phantoms, and workers as processes of their own."""
 
-import json
 import os
 import shutil
 import signal
@@ -45,9 +44,10 @@ def network(tmp_path_factory) -> Path:
     """The folder of a small network, trained once."""
     root = tmp_path_factory.mktemp("trained")
     plan = {**PLAN, "attacks": ["fgsm"], "model": {"train": TRAIN}, "adaptive": [], "data": {**DATA, "images": 2}}
-    (root / "plan.json").write_text(json.dumps(plan))
-    done = radproof("assess", str(root / "plan.json"), "--out", str(root / "run"), "--quiet")
-    assert (root / "run" / "model").is_dir(), done.stderr
+    from radproof import app
+    from radproof.assess.plan import make_plan
+
+    app.assess(make_plan(plan, base=root), root / "run")
     return root / "run" / "model"
 
 

@@ -167,21 +167,31 @@ def test_the_command_goes_on_while_the_database_is_away(hand, monkeypatch):
     assert one.over().state == "done" and len(one.pids) == 1
 
 
-def test_a_killed_command_is_started_again(hand):
+@pytest.fixture
+def rests(monkeypatch):
+    """Pauses between two commands, none of which is taken."""
+    found = []
+    monkeypatch.setattr(module.Doing, "_rest", lambda self, lease, seconds: found.append(seconds))
+    return found
+
+
+def test_a_killed_command_is_started_again(hand, rests):
     one = hand("killed")
     assert one.go().state == "done" and len(one.pids) == 3
+    assert rests == [0.5, 1.0]
 
 
-def test_a_command_that_is_always_killed_fails_in_the_end(hand, monkeypatch):
+def test_a_command_that_is_always_killed_fails_in_the_end(hand, rests, monkeypatch):
     monkeypatch.setattr(module, "STARTS", 3)
     one = hand("killed again and again")
     job = one.go()
     assert job.state == "failed" and "for want of memory" in job.error and len(one.pids) == 3
 
 
-def test_a_folder_that_another_process_holds_is_waited_for(hand):
+def test_a_folder_that_another_process_holds_is_waited_for(hand, rests):
     one = hand("busy")
     assert one.go().state == "done" and len(one.pids) == 3
+    assert rests == [1.0, 1.0]
 
 
 def test_endless_lines_are_bounded(hand):

@@ -179,6 +179,7 @@ def plant_good(database: Path, inputs: str, mark: str | None) -> None:
         connection.execute("insert into workflow_input (workflow_uuid, inputs) values ('good', ?)", (inputs,))
 
 
+@pytest.mark.slow
 def test_a_planted_pickle_is_executed_by_the_engine_as_it_comes(tmp_path):
     """Else the next test would prove nothing."""
     _, executed = victim(tmp_path, "as it comes")

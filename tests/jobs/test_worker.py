@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from radproof.cli.console import Bars
 from radproof.errors import BadInput
-from radproof.jobs import doing, kinds, worker
+from radproof.jobs import doing, engine, kinds, worker
 from radproof.jobs.kinds import Kind
 from radproof.jobs.process import Command
 from radproof.jobs.silence import Silence
@@ -38,6 +38,7 @@ def miniature(furnished_light, monkeypatch):
     monkeypatch.setattr(doing, "Command", functools.partial(Command, program=PROGRAM))
     monkeypatch.setattr(doing, "OFTEN", 0.1)
     monkeypatch.setattr(worker, "TICK", 0.1)
+    monkeypatch.setattr(engine, "OFTEN", 0.05)
 
     def prepare(session, job, settings, files):
         folder = settings.home.resolve() / job.subject_id
@@ -98,6 +99,7 @@ def test_a_stopped_worker_gives_back_and_the_next_one_goes_on(miniature):
         assert miniature.until(name, lambda job: job.state == "done", 60).attempt == 1
 
 
+@pytest.mark.slow
 def test_what_a_silent_worker_held_is_taken_over_whatever_its_clock_says(miniature, monkeypatch):
     """FIELD §5.1, "clock jump": a sign of life from tomorrow, or from last year, is as good as one of now."""
     monkeypatch.setattr(worker, "Silence", lambda: Silence(lost=0.5))
@@ -154,6 +156,7 @@ def test_nothing_of_the_engine_goes_out(miniature, monkeypatch):
     assert connected == []
 
 
+@pytest.mark.slow
 def test_sigterm_gives_back_and_ends_well_and_torch_is_never_imported(furnished_light):
     """With the real command, a job that fails at once: its model has no files."""
     _, name = furnished_light.run()
@@ -166,6 +169,7 @@ def test_sigterm_gives_back_and_ends_well_and_torch_is_never_imported(furnished_
     assert furnished_light.job(job.id).state in ("queued", "failed")
 
 
+@pytest.mark.slow
 def test_a_worker_waits_for_a_database_that_is_away(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -193,6 +197,7 @@ def test_progress_of_a_supervised_command_is_json_lines(monkeypatch, capfd):
     ]
 
 
+@pytest.mark.slow
 def test_errors_of_a_supervised_command_are_a_json_line():
     environment = {**os.environ, "RADPROOF_SUPERVISED": "1"}
     command = [sys.executable, "-m", "radproof", "worker", "--config", "/no/such.toml"]
