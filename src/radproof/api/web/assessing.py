@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A new assessment: the form, what it would cost, its plan as YAML, and the start. All of it without scripts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -11,7 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.datastructures import FormData
 
 from radproof.api import forming, running
-from radproof.api.access import Caller, Developer, home_project
+from radproof.api.access import Caller, Developer, home_project, owned
 from radproof.api.estimating import Cost, estimated
 from radproof.api.forming import GOALS, GROUPS, Filled
 from radproof.api.holdings import here, rows
@@ -20,7 +21,7 @@ from radproof.api.problems import Problem
 from radproof.api.render import fragment, page
 from radproof.api.service import Here, Service
 from radproof.errors import RadproofError
-from radproof.store.tables import DataSet, Model
+from radproof.store.tables import DataSet, Model, SavedPlan
 
 router = APIRouter()
 FIRST = "quick-look"
@@ -52,9 +53,14 @@ Sent = Annotated[FormData, Depends(form_of)]
 
 
 @router.get("/assess")
-def assess(request: Request, here: Here, who: Developer, model: str = "", data: str = "", preset: str = "") -> Response:
-    """The form, filled in by a preset."""
+def assess(
+    request: Request, here: Here, who: Developer, model: str = "", data: str = "", preset: str = "", plan: str = ""
+) -> Response:
+    """The form, filled in by a preset or by a plan that was sent before."""
     shelf = _shelf(here, who)
+    if plan:
+        with here.database.reading() as session:
+            return _page(request, shelf, Filled(_again(owned(session, SavedPlan, plan, who).document)), before=plan)
     chosen = preset if preset in PRESETS else FIRST
     first = shelf.model(model) or (shelf.models[0] if shelf.models else None)
     images = shelf.images(data)
@@ -101,11 +107,25 @@ def estimate(here: Here, who: Developer, sent: Sent) -> HTMLResponse:
     return fragment("assess/cost", cost=cost, errors=list(form.errors.values()), yaml=_yaml(document))
 
 
+def _again(document: Mapping[str, Any]) -> dict[str, list[str]]:
+    """A kept plan as fields; what the form does not have comes from the preset of the plan's name."""
+    told: dict[str, Any] = {"data": {}, "model": {}, **document}
+    name = str(told.get("name"))
+    ids = {key: [str(told[key].get("id") or "")] for key in ("model", "data")}
+    return (
+        forming.filled(told)
+        | ids
+        | {"preset": [name if name in PRESETS else FIRST]}
+        | {"priority": [str(running.PRIORITY)]}
+    )
+
+
 def _page(
     request: Request,
     shelf: Shelf,
     form: Filled,
     *,
+    before: str = "",
     cost: Cost | None = None,
     document: dict[str, Any] | None = None,
     status: int = 200,
@@ -116,6 +136,7 @@ def _page(
         status=status,
         title="New assessment",
         form=form,
+        before=before,
         models=[(one.id, one.name) for one in shelf.models],
         data=[("", PHANTOMS), *((one.id, one.name) for one in shelf.data)],
         presets=[(one.name, one.title) for one in PRESETS.values()],

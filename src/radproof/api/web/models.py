@@ -32,8 +32,9 @@ def models(request: Request, here: Here, who: Viewer, cursor: Cursor = None) -> 
     with here.database.reading() as session:
         found, following = paged(session, of_project(Model, who), Model, cursor, 25)
         runs = runs_of(session, found)
-    shown = [(one, runs[one.id].count, next(iter(runs[one.id].newest), None)) for one in found]
-    return page(request, "models/list", title="Models", shown=shown, cursor=cursor, following=following)
+        shown = [(one, runs[one.id].count, next(iter(runs[one.id].newest), None)) for one in found]
+        drawn = phantoms(session, {last.data_id for _, _, last in shown if last and last.data_id})
+    return page(request, "models/list", title="Models", shown=shown, drawn=drawn, cursor=cursor, following=following)
 
 
 @router.get("/models/new")
