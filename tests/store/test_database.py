@@ -50,6 +50,26 @@ def test_a_database_of_a_later_version_is_refused(database: Database) -> None:
     assert not database.ready()
 
 
+def test_servers_and_workers_that_start_together_all_find_the_schema(tmp_path: Path) -> None:
+    start, errors = Barrier(4), list[BaseException]()
+
+    def begin() -> None:
+        made = Database(f"sqlite:///{tmp_path / 'radproof.db'}")
+        start.wait()
+        try:
+            made.migrate()
+            assert made.ready()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [Thread(target=begin) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert errors == []
+
+
 def test_a_failed_migration_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Database(f"sqlite:///{tmp_path / 'radproof.db'}")
     from alembic import command

@@ -45,8 +45,8 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the schema to this version's. Raises BadInput for a database of a later version."""
-        with self.engine.begin() as connection:
-            if self.engine.dialect.name == "postgresql":  # servers that start together wait for each other
+        with self.engine.execution_options(writes=True).begin() as connection:  # those that start together queue
+            if self.engine.dialect.name == "postgresql":
                 connection.execute(text("select pg_advisory_xact_lock(7236)"))
             config = _config()
             config.attributes["connection"] = connection

@@ -220,7 +220,7 @@ class ReaderTest(Owned, Base):
     __tablename__ = "reader_tests"
     name: Mapped[str]
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), index=True)
-    choice: Mapped[dict[str, Any]] = mapped_column(default=dict)  # attack, budget, trials, fooling, catch: {kind, trials}
+    choice: Mapped[dict[str, Any]] = mapped_column(default=dict)  # attack, budget, trials, fooling, catch
     trials: Mapped[list[Any]] = mapped_column(default=list)  # {image, sample, catch}; sides are drawn per reader
     seed: Mapped[int] = mapped_column(BigInteger)
 
@@ -274,3 +274,4 @@ class Event(Base):
 
 
 Index("ix_jobs_waiting", Job.state, Job.priority, Job.created)
+Index("ix_events_object", Event.object, Event.number)

@@ -26,6 +26,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("number", name=op.f("pk_events")),
         sa.UniqueConstraint("hash", name=op.f("uq_events_hash")),
     )
+    with op.batch_alter_table("events", schema=None) as batch_op:
+        batch_op.create_index("ix_events_object", ["object", "number"], unique=False)
+
     op.create_table(
         "idempotency",
         sa.Column("key", sa.String(length=64), nullable=False),
@@ -413,4 +416,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_idempotency_created"))
 
     op.drop_table("idempotency")
+    with op.batch_alter_table("events", schema=None) as batch_op:
+        batch_op.drop_index("ix_events_object")
+
     op.drop_table("events")
