@@ -32,7 +32,7 @@ class NewReaderTest(BaseModel, extra="forbid"):
     run: str = Field(max_length=40)
     attack: str = Field(max_length=200)
     budget: str = Field("", max_length=40, description="As the run's images have it: 4/255; empty for none.")
-    trials: int = Field(40, ge=1, le=MOST)
+    trials: int = Field(40, ge=1, le=MOST, description="Catch trials are among them: one in ten of ten or more.")
     name: str = Field("", max_length=120, description="What readers see: let it not tell the attack.")
     fooling: bool = Field(True, description="Only images that fooled the model.")
     seed: int | None = Field(None, ge=0, lt=2**62)
