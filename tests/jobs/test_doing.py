@@ -220,6 +220,8 @@ def test_a_command_is_told_how_its_guard_is_set():
 
 def test_as_many_threads_after_every_restart():
     assert environment({}, 3)["OMP_NUM_THREADS"] == "3"
+    told = environment({"OMP_NUM_THREADS": "8", "MKL_NUM_THREADS": "8"}, 3)  # another worker, or the same one restarted
+    assert (told["OMP_NUM_THREADS"], told["MKL_NUM_THREADS"]) == ("3", "3")
 
 
 def test_a_command_does_not_outlive_its_worker(tmp_path):

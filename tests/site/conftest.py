@@ -15,10 +15,10 @@ PLAN = {
     "name": "tiny",
     "title": "A tiny network on drawn chest X-rays",
     "seed": 1,
-    "data": {"kind": "phantom", "count": 300, "size": 48, "seed": 1, "images": 12},
+    "data": {"kind": "phantom", "count": 200, "size": 32, "seed": 1, "images": 12},
     "model": {
         "train": {
-            "architecture": "cxrnet", "input_size": 48, "hidden": 0, "dropout": 0.0, "head_epochs": 0, "epochs": 6,
+            "architecture": "cxrnet", "input_size": 32, "hidden": 0, "dropout": 0.0, "head_epochs": 0, "epochs": 4,
             "unfreeze": "all", "lr": 0.003, "schedule": "onecycle", "patience": 50, "balance": "none",
             "augment": {"enabled": False}, "precision": "fp32",
         }

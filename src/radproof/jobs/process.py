@@ -160,7 +160,7 @@ def environment(given: Mapping[str, str], threads: int) -> dict[str, str]:
     passed = {name: value for name, value in given.items() if _PASSED.fullmatch(name)}
     return {
         **passed,
-        **{name: given.get(name, str(threads)) for name in _THREADS},
+        **dict.fromkeys(_THREADS, str(threads)),  # what the job began with, whatever this worker was told
         "RADPROOF_SUPERVISED": "1",
         "PYTHONUNBUFFERED": "1",
         "NO_COLOR": "1",
