@@ -48,8 +48,7 @@ def test_server_and_worker_killed_twenty_times_in_mid_run_ends_with_the_same_byt
             until(lambda server=site.process.pid, old=beside[0]: bool({*workers(server)} - {old}), "another worker")
             killed += "w"
         else:
-            site.process.kill()
-            site.process.wait()
+            site.kill()
             until(lambda old=beside: all(map(gone, old)) and not at_work(home), "everything beside it to end")
             killed += "s"
             site = Site(home)

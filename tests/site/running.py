@@ -51,10 +51,18 @@ class Site:
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            code = self.process.wait(30)
+            self.process.wait(30)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            code = self.process.wait()
+            return self.kill()
+        return self._gone()
+
+    def kill(self) -> int:
+        """With -9."""
+        self.process.kill()
+        return self._gone()
+
+    def _gone(self) -> int:
+        code = self.process.wait()
         self._reader.join(5)
         if self.process.stderr:
             self.process.stderr.close()
