@@ -1,7 +1,10 @@
-"""Fixtures for everyone: one thread, the shared folder, small images and a small classifier."""
+"""Fixtures for everyone: one thread, the shared folder, a browser, small images and a small classifier."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +15,39 @@ settings.register_profile("radproof", deadline=None, derandomize=True, max_examp
 settings.load_profile("radproof")
 
 
+BROWSER = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")  # playwright keeps a loop of its own running, which other modules must not meet
+def chromium() -> Iterator[Any]:
+    """Debian's browser; a skip without it, a failure in continuous integration."""
+    path = shutil.which("chromium")
+    missing = "needs Chromium (apt-get install chromium) and the playwright package"
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        path = None
+    if path is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=BROWSER)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

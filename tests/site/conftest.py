@@ -2,7 +2,6 @@
 """A server with a finished run, and a browser signed in as its first administrator."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,7 +73,7 @@ def _radproof(*arguments: object) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, finished: Path):
     """The server, with the run in project "Example"."""
     made = Site(tmp_path_factory.mktemp("site") / "home", "--example", str(finished))
@@ -82,26 +81,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, finished: Path):
     made.stop()
 
 
-@pytest.fixture(scope="session")
-def chromium():
-    """Debian's browser."""
-    path = shutil.which("chromium")
-    missing = "needs Chromium (apt-get install chromium) and the playwright package"
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        path = None
-    if path is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def signed_in(site: Site, chromium) -> dict:
     """The state of a browser that is signed in as the administrator, who came by the one-time link."""
     context = chromium.new_context()

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """A project with everything in it, all of it with names that would be scripts if they were not escaped."""
 
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from tests.api.conftest import House
+import uvicorn
+from tests.api.conftest import House, Person
 
+from radproof.api.app import create_app
+from radproof.api.around import COOKIE
 from radproof.store.ids import new_id
 from radproof.store.tables import DataSet, GuardFile, Job, Model, Run, SavedPlan, now
 
@@ -155,3 +160,34 @@ def pages(full: Full) -> Callable[[], list[str]]:
         f"/models/{full.unchecked}", "/data", "/data/new", f"/data/{full.data}", "/assess", "/runs",
         f"/runs/{full.running}", f"/runs/{full.paused}", f"/runs/{full.stopped}", "/nothing-here",
     ]  # fmt: skip
+
+
+@pytest.fixture
+def opened(house: House, chromium: Any) -> Iterator[Callable[..., Any]]:
+    """opened(person, path, scripts=True, width=1280) is a page; they leave when the test ends."""
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    address = f"http://localhost:{held.getsockname()[1]}"
+    server = uvicorn.Server(uvicorn.Config(create_app(house.service), log_level="error", ws="none", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [held]})
+    thread.start()
+    complaints: list[str] = []
+    contexts: list[Any] = []
+
+    def open_page(person: Person, path: str, *, scripts: bool = True, width: int = 1280) -> Any:
+        context = chromium.new_context(java_script_enabled=scripts, viewport={"width": width, "height": 900})
+        contexts.append(context)
+        context.add_cookies([{"name": COOKIE, "value": person.client.cookies[COOKIE], "url": address}])
+        page = context.new_page()
+        page.on("console", lambda told: complaints.append(told.text) if told.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(address + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    server.should_exit = True
+    thread.join(20)
+    held.close()
+    assert complaints == []

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import func, select
 from tests.api.conftest import House
 from tests.api.test_readers import run, test_id  # noqa: F401
-from tests.api.web.browsing import chromium_fixture, opened_fixture  # noqa: F401
 
 from radproof.store.tables import ReaderAnswer
 

@@ -1,24 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pages of a result in a browser: slider, gallery and viewer by keyboard, and the same without scripts."""
 
-import os
 import re
-import shutil
-import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
-import uvicorn
 from tests.api.conftest import House
 from tests.api.seeded import Seeds, finished_run, seed
 
-from radproof.api.app import create_app
-from radproof.api.around import COOKIE
-
 pytestmark = pytest.mark.e2e
-ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
 DRAWN = """() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => {
   const canvas = document.querySelector('.stage canvas')
   const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data
@@ -36,59 +28,15 @@ WHITE = """() => new Promise((done) => requestAnimationFrame(() => requestAnimat
 })))"""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = shutil.which("chromium")
-    missing = "needs Chromium (apt-get install chromium) and the playwright package"
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        path = None
-    if path is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
 def seeds(house: House, tmp_path_factory: pytest.TempPathFactory) -> Seeds:
     return seed(house, finished_run(tmp_path_factory.getbasetemp()))
 
 
 @pytest.fixture
-def visit(house: House, browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a page as a viewer, with or without scripts; what the page complains of fails the test."""
-    person = house.person("viewer")
-    held = socket.socket()
-    held.bind(("127.0.0.1", 0))
-    address = f"http://localhost:{held.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(create_app(house.service), log_level="error", ws="none", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [held]})
-    thread.start()
-    complaints: list[str] = []
-    contexts: list[Any] = []
-
-    def visit(path: str, *, scripts: bool = True, width: int = 1280) -> Any:
-        context = browser.new_context(java_script_enabled=scripts, viewport={"width": width, "height": 900})
-        contexts.append(context)
-        context.add_cookies([{"name": COOKIE, "value": person.client.cookies[COOKIE], "url": address}])
-        page = context.new_page()
-        page.on("console", lambda told: complaints.append(told.text) if told.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(address + path)
-        return page
-
-    yield visit
-    for context in contexts:
-        context.close()
-    server.should_exit = True
-    thread.join(20)
-    held.close()
-    assert complaints == []
+def visit(house: House, opened: Callable[..., Any]) -> Callable[..., Any]:
+    """Opens a page as a viewer, with or without scripts."""
+    return partial(opened, house.person("viewer"))
 
 
 @pytest.fixture

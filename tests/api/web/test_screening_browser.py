@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.api.lodging import lodging_fixture, png  # noqa: F401
-from tests.api.web.browsing import chromium_fixture, opened_fixture  # noqa: F401
 
 pytestmark = pytest.mark.e2e
 IMAGES = {name: png(np.full((8, 8), grey, np.uint8)) for name, grey in (("a", 20), ("b", 220))}

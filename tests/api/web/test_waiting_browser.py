@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from tests.api.conftest import House
-from tests.api.web.browsing import chromium_fixture, opened_fixture  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from tests.api.web.conftest import Full
 
 from radproof.store.ids import new_id
