@@ -149,7 +149,12 @@ def _table(root: Path) -> Path | None:
 def _told(root: Path, table: Path | None) -> tuple[str, dict[str, Any]]:
     """The kind of data, and what its table is to it: labels, or patients where folders are the classes."""
     if table is None:
-        return kind_of(root), {}
+        kind = kind_of(root)
+        if kind == "manifest" and root.is_file() and root.suffix != ".parquet":
+            raise BadData(
+                "the archive holds a single file, which is no data set; pack a folder per class, or images and a table"
+            )
+        return kind, {}
     plain = kind_of(root)
     header = {name.strip().lower() for row in read_table(table, ())[:1] for name in row.cells}
     if plain == "folder" and {"path", "patient"} <= header and not header & set(_LABELS):
