@@ -124,7 +124,7 @@ def test_page_holds_everything_of_the_report(viewer: Person, seeds: Seeds, readi
     for part in ("summary", "attacks", "defences", "curves", "model", "standards", "plan", "gates", "score"):
         assert f'id="{part}"' in page
     links = Read(page).links()
-    for form in ("pdf", "html", "json", "csv", "md", "junit.xml", "sarif"):
+    for form in ("html", "json", "csv", "md", "junit.xml", "sarif"):
         assert f"/api/v1/runs/{seeds.run}/report.{form}" in links
     assert f"/runs/{seeds.run}/report" in links
     assert "PHANTOM DATA" in words
@@ -137,6 +137,9 @@ def test_downloads_name_only_files_that_are_there(viewer: Person, seeds: Seeds, 
     links = Read(get(viewer, f"/runs/{seeds.run}")).links()
     assert f"/api/v1/runs/{seeds.run}/report.junit.xml" in links
     assert f"/api/v1/runs/{seeds.run}/report.sarif" not in links
+    assert f"/api/v1/runs/{seeds.run}/report.pdf" not in links
+    (there / "report.pdf").write_bytes(b"%PDF-")
+    assert f"/api/v1/runs/{seeds.run}/report.pdf" in Read(get(viewer, f"/runs/{seeds.run}")).links()
 
 
 def test_unknown_choices_stay_at_their_default(reading: Reading) -> None:

@@ -19,7 +19,7 @@ from radproof.store.tables import Run
 
 router = APIRouter()
 DOWNLOADS = (
-    ("pdf", "PDF", "to file", ""),
+    ("pdf", "PDF", "to file", "report.pdf"),
     ("html", "HTML report", "one file, nothing else needed", ""),
     ("json", "JSON", "every figure", ""),
     ("csv", "CSV", "every image", ""),
