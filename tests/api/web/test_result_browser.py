@@ -121,6 +121,8 @@ def test_filter_then_next_image(visit: Callable[..., Any], seeds: Seeds) -> None
     page.select_option("#by-budget", "16/255")
     page.select_option("#by-defense", "none")
     page.click("button:has-text('Show')")
+    page.wait_for_url(re.compile("budget=16"))
+    page.wait_for_selector(".gallery a")
     links = page.eval_on_selector_all(".gallery a", "all => all.map((one) => one.pathname)")
     assert len(links) > 2 and page.input_value("#by-budget") == "16/255"
     page.click(".gallery li:first-child a")
