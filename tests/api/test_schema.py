@@ -70,7 +70,10 @@ def faults(house: House, seeds: Seeds, role: str, examples: int, document: dict[
         operation = result.ok()
         for mode in GenerationMode:
             person = house.person(role)
-            for line in _tried(operation, mode, person, known(operation.path, names, image), examples):
+            real = known(operation.path, names, image)
+            if mode is GenerationMode.NEGATIVE:  # a wrong word of a list stays wrong: only ids become real ones
+                real = {name: one for name, one in real.items() if name not in FIXED}
+            for line in _tried(operation, mode, person, real, examples):
                 found[line] = None
     return list(found)
 
