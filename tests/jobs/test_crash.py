@@ -26,7 +26,7 @@ from .conftest import PLAN, Laboratory, close, furnish, make_laboratory, radproo
 LONG = {
     **PLAN,
     "data": {**PLAN["data"], "count": 120, "images": 20},
-    "attacks": ["fgsm", {"name": "pgd", "steps": 40}, {"name": "square", "queries": 80}],
+    "attacks": ["fgsm", {"name": "pgd", "steps": 60}, {"name": "square", "queries": 160}],  # outlasts twenty kills
     "budgets": ["1/255", "4/255"],
 }
 POSTGRES = Path("/usr/lib/postgresql/15/bin")
