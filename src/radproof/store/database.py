@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """One engine for SQLite and PostgreSQL: short transactions, and a schema that Alembic brings up to date."""
 
+import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from alembic import command
@@ -89,8 +91,22 @@ def _engine(url: str) -> Engine:
 
 def _pragmas(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # begin is ours, or readers could not become writers in order
-    for line in ("journal_mode=WAL", f"busy_timeout={BUSY}", "foreign_keys=ON", "synchronous=NORMAL"):
+    for line in (f"busy_timeout={BUSY}", "foreign_keys=ON", "synchronous=NORMAL"):
         connection.execute(f"PRAGMA {line}")
+    _write_ahead(connection)
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Readers beside one writer. SQLite refuses the switch at once, without waiting, where others make it too."""
+    until = monotonic() + BUSY / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if monotonic() > until:
+                raise
+            sleep(0.01)
 
 
 def _begin(connection: Connection) -> None:
