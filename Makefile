@@ -28,7 +28,7 @@ runs/serve/facts.json: | .venv/.linked
 	$(BIN)/radproof assess examples/plans/serve.yaml --out runs/serve
 	$(BIN)/radproof guard --model runs/serve/model --data "$$(echo runs/serve/data/*/)" --seed 1 \
 	  --out runs/serve/guard.safetensors --json > runs/serve/guard.json
-	$(BIN)/python -m radproof.api.example_facts runs/serve
+	$(BIN)/python -m radproof.api.serving.example_facts runs/serve
 
 serve: runs/serve/facts.json ## Open the laboratory in a browser, with a finished run in it; PORT=8000
 	$(BIN)/radproof serve --home runs/home --port $(PORT) --example runs/serve

@@ -12,9 +12,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from radproof.api.app import create_app
-from radproof.api.around import COOKIE
-from radproof.api.assembly import make_service
+from radproof.api.http.around import COOKIE
 from radproof.api.service import Service
+from radproof.api.serving.assembly import make_service
 from radproof.store.ids import new_id
 from radproof.store.settings import read_settings
 from radproof.store.tables import Membership, Project, Session, User, now

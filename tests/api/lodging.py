@@ -11,7 +11,7 @@ from PIL import Image
 from tests.api.conftest import House, Person
 from tests.core import lodgers
 
-from radproof.api.screener import Screeners
+from radproof.api.screening.screener import Screeners
 from radproof.store.ids import new_id
 from radproof.store.tables import GuardFile, Model
 

@@ -24,7 +24,7 @@ from tests.api.seeded import Seeds, finished_run
 from tests.api.seeded import seed as seeded
 from tests.api.test_crossing import FIXED, OF_PATH, crowd, names_of
 
-from radproof.api import openapi
+from radproof.api.http import openapi
 
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("crowd")]
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]

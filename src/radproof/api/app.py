@@ -6,7 +6,7 @@ from importlib import import_module
 from fastapi import FastAPI
 
 from radproof import __version__
-from radproof.api import around, openapi, problems
+from radproof.api.http import around, openapi, problems
 from radproof.api.service import Service
 
 RESOURCES = (

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from radproof.api.callers import Callers
-from radproof.api.limits import Limits
-from radproof.api.screener import Screeners
+from radproof.api.http.limits import Limits
+from radproof.api.people.callers import Callers
+from radproof.api.screening.screener import Screeners
 from radproof.jobs.queue import Jobs
 from radproof.store.database import Database
 from radproof.store.files import Files

@@ -47,7 +47,7 @@ def serve(
     start where they were.
     """
     _require_service()
-    from radproof.api.serving import serve as run
+    from radproof.api.serving.server import serve as run
 
     settings = _settings(home, config, host=host, port=port, worker=False if no_worker else None,
                          auth=False if no_auth else None)  # fmt: skip
@@ -141,7 +141,7 @@ def _new_password(service: "Service", address: str, name: str) -> str:
 @contextmanager
 def _opened(home: Path | None, config: Path | None) -> Generator[tuple["Service", "Settings"]]:
     _require_service()
-    from radproof.api.serving import opened
+    from radproof.api.serving.server import opened
 
     settings = _settings(home, config)
     if not settings.database and not (settings.home / "radproof.db").is_file():

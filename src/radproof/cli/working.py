@@ -37,7 +37,7 @@ def worker(
     goes on from there. SIGTERM gives back what is at work and ends it.
     """
     try:
-        from radproof.api.logs import configure
+        from radproof.api.observing.logs import configure
         from radproof.jobs.worker import Worker
         from radproof.store.settings import read_settings
     except ModuleNotFoundError as error:

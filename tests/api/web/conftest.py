@@ -12,7 +12,7 @@ import uvicorn
 from tests.api.conftest import House, Person
 
 from radproof.api.app import create_app
-from radproof.api.around import COOKIE
+from radproof.api.http.around import COOKIE
 from radproof.store.ids import new_id
 from radproof.store.tables import DataSet, GuardFile, Job, Model, Run, SavedPlan, now
 

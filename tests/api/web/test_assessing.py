@@ -11,9 +11,9 @@ from sqlalchemy import select
 from tests.api.conftest import House, Person
 from tests.api.web.conftest import Full
 
-from radproof.api import catalogue, forming
-from radproof.api.forming import Filled
-from radproof.api.presets import PRESETS, composed
+from radproof.api.plans import catalogue, forming
+from radproof.api.plans.forming import Filled
+from radproof.api.plans.presets import PRESETS, composed
 from radproof.store.tables import Run, SavedPlan
 
 

@@ -12,9 +12,9 @@ from tests.api.seeded import Seeds, finished_run, seed
 from tests.api.web.conftest import Full
 from tests.api.web.test_pages import Read
 
-from radproof.api.comparing import Compared, Line
-from radproof.api.history import waiting
-from radproof.api.showing import Showing
+from radproof.api.results.comparing import Compared, Line
+from radproof.api.results.showing import Showing
+from radproof.api.runs.history import waiting
 from radproof.core.records import Doubt
 from radproof.reports.reading import Reading
 from radproof.reports.words import Shown
@@ -104,7 +104,7 @@ def test_same_plan_runs_again(house: House, seeds: Seeds, monkeypatch: pytest.Mo
         return replace_run
 
     replace_run = Run(id=new_id("run"))
-    monkeypatch.setattr("radproof.api.running.start_run", start)
+    monkeypatch.setattr("radproof.api.runs.running.start_run", start)
     answer = house.person("developer").client.post(f"/runs/{seeds.run}/again", follow_redirects=False)
     assert answer.headers["location"] == f"/runs/{replace_run.id}?said=started"
     assert asked == {"plan": seeds.plan, "name": "A run"}
@@ -212,7 +212,7 @@ def compared(house: House, seeds: Seeds, monkeypatch: pytest.MonkeyPatch, doubts
     line = Line("under attack", "1/255", "", one, one, one, 1, 2, "0.001", True)
     monkeypatch.setattr(page, "showing", doubted)
     monkeypatch.setattr(
-        "radproof.api.comparing.Comparisons.get", lambda *_: Compared((line,), "8 images", (), "1 of 1.")
+        "radproof.api.results.comparing.Comparisons.get", lambda *_: Compared((line,), "8 images", (), "1 of 1.")
     )
     found_page = house.person("viewer").client.get(f"/compare?a={seeds.run}&b={seeds.run}")
     assert found_page.status_code == 200
@@ -239,7 +239,9 @@ def test_comparison_without_doubts_differs(house: House, seeds: Seeds, monkeypat
 
 
 def test_refused_comparison_can_be_asked_for_again(house: House, seeds: Seeds, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("radproof.api.comparing.Comparisons.get", lambda *_: Compared(refused="it took too long"))
+    monkeypatch.setattr(
+        "radproof.api.results.comparing.Comparisons.get", lambda *_: Compared(refused="it took too long")
+    )
     again = f"/compare?a={seeds.run}&b={seeds.run}"
     text = house.person("viewer").client.get(again).text
     part = text[text.index('id="difference"') : text.index('id="figures"')]

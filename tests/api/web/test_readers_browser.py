@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 from tests.api.conftest import House
-from tests.api.test_readers import run, test_id  # noqa: F401
+from tests.api.readers.test_asking import run, test_id  # noqa: F401
 
 from radproof.store.tables import ReaderAnswer
 

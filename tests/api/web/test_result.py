@@ -14,10 +14,10 @@ from tests.api.seeded import Seeds, finished_run, seed
 from tests.api.web.results import HOSTILE, hostile
 from tests.api.web.test_pages import Read, check_plain
 
-from radproof.api.caching import BoundedCache
-from radproof.api.chosen import choose, ladders, steps
-from radproof.api.comparing import _reason, compare, read
-from radproof.api.showing import showing
+from radproof.api.results.caching import BoundedCache
+from radproof.api.results.chosen import choose, ladders, steps
+from radproof.api.results.comparing import _reason, compare, read
+from radproof.api.results.showing import showing
 from radproof.assess.result import Result
 from radproof.reports.reading import Reading, still_right
 from radproof.reports.summary import summary_rows
@@ -273,7 +273,7 @@ def test_comparison_without_common_images_says_why_and_names_no_path(
         return replace(read({"rows": [], "differences": [], "left_out": 0, "confidence": 0.95, "images": 0,
                              "patients": 0}), refused="they share 0 images")  # fmt: skip
 
-    monkeypatch.setattr("radproof.api.comparing.compare", refused)
+    monkeypatch.setattr("radproof.api.results.comparing.compare", refused)
     page = text(get(viewer, f"/compare?a={seeds.run}&b={seeds.model}"))
     assert "cannot be compared: they share 0 images" in page and "Key figures" in page
 
@@ -281,7 +281,7 @@ def test_comparison_without_common_images_says_why_and_names_no_path(
 def test_comparison_that_takes_long_is_asked_for_again(
     viewer: Person, seeds: Seeds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("radproof.api.comparing.Comparisons.get", lambda *_: None)
+    monkeypatch.setattr("radproof.api.results.comparing.Comparisons.get", lambda *_: None)
     page = get(viewer, f"/compare?a={seeds.run}&b={seeds.run}")
     check_plain(page)
     again = f"/compare?a={seeds.run}&b={seeds.run}"

@@ -9,10 +9,10 @@ import pytest
 from tests.api.conftest import House
 from tests.api.web.conftest import Full, estimate, summary
 
-from radproof.api.caching import BoundedCache
-from radproof.api.holdings import runs_of
-from radproof.api.render import environment
-from radproof.api.standing import standing, trend
+from radproof.api.http.render import environment
+from radproof.api.results.caching import BoundedCache
+from radproof.api.results.standing import standing, trend
+from radproof.api.shelf.holdings import runs_of
 from radproof.store.ids import new_id
 from radproof.store.tables import Model, Run, now
 

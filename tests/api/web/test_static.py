@@ -9,7 +9,7 @@ from importlib.resources import files
 import pytest
 from tests.api.conftest import House
 
-from radproof.api.render import static_url
+from radproof.api.http.render import static_url
 
 STATIC = files("radproof.api") / "static"
 

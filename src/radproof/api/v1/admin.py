@@ -6,13 +6,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
-from radproof.api import administration, invitations, people
-from radproof.api.access import Admin
-from radproof.api.administration import EventFacts, TrailCheck
-from radproof.api.invitations import InvitationFacts
-from radproof.api.paging import Cursor, Limit, Page
-from radproof.api.people import NewLink, Person, ProjectFacts
-from radproof.api.problems import responses
+from radproof.api.http.paging import Cursor, Limit, Page
+from radproof.api.http.problems import responses
+from radproof.api.people import administration, invitations, managing
+from radproof.api.people.access import Admin
+from radproof.api.people.administration import EventFacts, TrailCheck
+from radproof.api.people.invitations import InvitationFacts
+from radproof.api.people.managing import NewLink, Person, ProjectFacts
 from radproof.api.service import Here
 from radproof.store.tables import Role
 
@@ -43,14 +43,14 @@ class ProjectName(BaseModel):
 @router.get("/people", responses=responses(401, 403, 422))
 def list_people(here: Here, who: Admin, limit: Limit = 50, cursor: Cursor = None) -> Page[Person]:
     """Everybody, by name."""
-    items, after = people.people(here, cursor, limit)
+    items, after = managing.people(here, cursor, limit)
     return Page(items=items, next=after)
 
 
 @router.post("/people/invitations", status_code=201, responses=responses(401, 403, 404))
 def invite(here: Here, who: Admin, told: Invited) -> NewLink:
     """Make a link by which somebody new signs up, once, within 48 hours. It is shown this once."""
-    return people.invite_person(here, who, told.role, told.project)
+    return managing.invite_person(here, who, told.role, told.project)
 
 
 @router.get("/people/invitations", responses=responses(401, 403, 422))
@@ -69,54 +69,54 @@ def revoke_invitation(here: Here, who: Admin, invitation: Name) -> None:
 @router.get("/people/{person}", responses=responses(401, 403, 404))
 def read_person(here: Here, who: Admin, person: Name) -> Person:
     """One person."""
-    return people.person(here, person)
+    return managing.person(here, person)
 
 
 @router.patch("/people/{person}", responses=responses(401, 403, 404, 409))
 def change_person(here: Here, who: Admin, person: Name, told: PersonChange) -> Person:
     """Another role, or disabled. Their browsers are signed out; the last administrator stays one."""
     if told.role is not None:
-        people.set_role(here, who, person, told.role)
+        managing.set_role(here, who, person, told.role)
     if told.disabled is not None:
-        people.set_disabled(here, who, person, told.disabled)
-    return people.person(here, person)
+        managing.set_disabled(here, who, person, told.disabled)
+    return managing.person(here, person)
 
 
 @router.post("/people/{person}/reset", status_code=201, responses=responses(401, 403, 404, 409))
 def reset(here: Here, who: Admin, person: Name) -> NewLink:
     """Make a link by which a person sets a new password, once, within 48 hours. It is shown this once."""
-    return people.reset_link(here, who, person)
+    return managing.reset_link(here, who, person)
 
 
 @router.get("/projects", responses=responses(401, 403, 422))
 def list_projects(here: Here, who: Admin, limit: Limit = 50, cursor: Cursor = None) -> Page[ProjectFacts]:
     """All projects and their members, by name. What is in them, members alone see."""
-    items, after = people.projects(here, cursor, limit)
+    items, after = managing.projects(here, cursor, limit)
     return Page(items=items, next=after)
 
 
 @router.post("/projects", status_code=201, responses=responses(401, 403, 409))
 def make_project(here: Here, who: Admin, told: ProjectName) -> ProjectFacts:
     """Make a project; I am its first member."""
-    return people.new_project(here, who, told.name)
+    return managing.new_project(here, who, told.name)
 
 
 @router.patch("/projects/{project}", responses=responses(401, 403, 404, 409))
 def rename_project(here: Here, who: Admin, project: Name, told: ProjectName) -> ProjectFacts:
     """Give a project another name."""
-    return people.rename_project(here, who, project, told.name)
+    return managing.rename_project(here, who, project, told.name)
 
 
 @router.put("/projects/{project}/members/{person}", status_code=204, responses=responses(401, 403, 404))
 def join(here: Here, who: Admin, project: Name, person: Name) -> None:
     """Make a person a member."""
-    people.join(here, who, project, person)
+    managing.join(here, who, project, person)
 
 
 @router.delete("/projects/{project}/members/{person}", status_code=204, responses=responses(401, 403, 404))
 def leave(here: Here, who: Admin, project: Name, person: Name) -> None:
     """End a membership."""
-    people.leave(here, who, project, person)
+    managing.leave(here, who, project, person)
 
 
 @router.get("/trail", responses=responses(401, 403, 422))

@@ -6,17 +6,17 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from sqlalchemy.orm import Session
 
-from radproof.api import shelf
-from radproof.api.access import Developer, Viewer, owned, visible
-from radproof.api.etags import conditional, unchanged
-from radproof.api.forms import form_body
-from radproof.api.holdings import job_of, jobs_of
-from radproof.api.idempotency import Single
-from radproof.api.paging import Cursor, Limit, Page, paged
-from radproof.api.problems import responses
-from radproof.api.schemas import DataOut, Renamed, data_out
+from radproof.api.http.etags import conditional, unchanged
+from radproof.api.http.forms import form_body
+from radproof.api.http.idempotency import Single
+from radproof.api.http.paging import Cursor, Limit, Page, paged
+from radproof.api.http.problems import responses
+from radproof.api.http.uploads import DATA, DataForm
+from radproof.api.people.access import Developer, Viewer, owned, visible
 from radproof.api.service import Here
-from radproof.api.uploads import DATA, DataForm
+from radproof.api.shelf import keeping
+from radproof.api.shelf.holdings import job_of, jobs_of
+from radproof.api.shelf.schemas import DataOut, Renamed, data_out
 from radproof.store.tables import DataSet
 
 router = APIRouter(tags=["data"])
@@ -49,7 +49,7 @@ def upload_data(form: DataForm, here: Here, who: Developer, one: Single) -> Resp
     """
 
     def work(session: Session) -> DataOut:
-        made = shelf.make_data(
+        made = keeping.make_data(
             session,
             here,
             who,
@@ -78,11 +78,11 @@ def rename_data(request: Request, id: Name, body: Renamed, here: Here, who: Deve
     """Another name for people."""
     with here.database.writing() as session:
         unchanged(request, data_out(owned(session, DataSet, id, who), job_of(session, id)))
-        found = shelf.rename(session, here, who, DataSet, id, body.name)
+        found = keeping.rename(session, here, who, DataSet, id, body.name)
         return conditional(request, data_out(found, job_of(session, id)))
 
 
 @router.delete("/data/{id}", status_code=204, responses=responses(401, 403, 404, 409))
 def remove_data(id: Name, here: Here, who: Developer) -> None:
     """Remove a data set; 409 while runs are about it."""
-    shelf.remove_data(here, who, id)
+    keeping.remove_data(here, who, id)

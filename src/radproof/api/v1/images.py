@@ -6,13 +6,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
 
-from radproof.api.access import Caller, Viewer, owned
-from radproof.api.etags import PRIVATE, conditional, fresh
-from radproof.api.exports import exported
-from radproof.api.paging import Cursor, Limit
-from radproof.api.pictures import picture, tag
-from radproof.api.problems import responses
-from radproof.api.results import BudgetOutcome, Facet, Filters, ImageRow, Kind, Outcome, run_images
+from radproof.api.http.etags import PRIVATE, conditional, fresh
+from radproof.api.http.paging import Cursor, Limit
+from radproof.api.http.problems import responses
+from radproof.api.people.access import Caller, Viewer, owned
+from radproof.api.results.exports import exported
+from radproof.api.results.pictures import picture, tag
+from radproof.api.results.results import BudgetOutcome, Facet, Filters, ImageRow, Kind, Outcome, run_images
 from radproof.api.service import Here, Service
 from radproof.store.tables import Run
 

@@ -6,17 +6,17 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from sqlalchemy.orm import Session
 
-from radproof.api import shelf
-from radproof.api.access import Developer, Viewer, owned, visible
-from radproof.api.etags import conditional, unchanged
-from radproof.api.forms import form_body
-from radproof.api.holdings import job_of, jobs_of
-from radproof.api.idempotency import Single
-from radproof.api.paging import Cursor, Limit, Page, paged
-from radproof.api.problems import responses
-from radproof.api.schemas import GuardOut, ModelOut, NewCheck, NewGuard, Renamed, guard_out, model_out
+from radproof.api.http.etags import conditional, unchanged
+from radproof.api.http.forms import form_body
+from radproof.api.http.idempotency import Single
+from radproof.api.http.paging import Cursor, Limit, Page, paged
+from radproof.api.http.problems import responses
+from radproof.api.http.uploads import MODEL, ModelForm
+from radproof.api.people.access import Developer, Viewer, owned, visible
 from radproof.api.service import Here
-from radproof.api.uploads import MODEL, ModelForm
+from radproof.api.shelf import keeping
+from radproof.api.shelf.holdings import job_of, jobs_of
+from radproof.api.shelf.schemas import GuardOut, ModelOut, NewCheck, NewGuard, Renamed, guard_out, model_out
 from radproof.store.tables import GuardFile, Model
 
 router = APIRouter(tags=["models"])
@@ -49,7 +49,7 @@ def upload_model(form: ModelForm, here: Here, who: Developer, one: Single) -> Re
     """Upload a model; it is opened by a worker, in a guarded process. What the file is called is not kept."""
 
     def work(session: Session) -> ModelOut:
-        made = shelf.make_model(
+        made = keeping.make_model(
             session,
             here,
             who,
@@ -78,14 +78,14 @@ def rename_model(request: Request, id: Name, body: Renamed, here: Here, who: Dev
     """Another name for people."""
     with here.database.writing() as session:
         unchanged(request, model_out(owned(session, Model, id, who), job_of(session, id)))
-        found = shelf.rename(session, here, who, Model, id, body.name)
+        found = keeping.rename(session, here, who, Model, id, body.name)
         return conditional(request, model_out(found, job_of(session, id)))
 
 
 @router.delete("/models/{id}", status_code=204, responses=responses(401, 403, 404, 409))
 def remove_model(id: Name, here: Here, who: Developer) -> None:
     """Remove a model, its guards and its upload; 409 while runs are about it."""
-    shelf.remove_model(here, who, id)
+    keeping.remove_model(here, who, id)
 
 
 @router.post(
@@ -95,7 +95,7 @@ def check_model(id: Name, body: NewCheck, here: Here, who: Developer, one: Singl
     """Try a model on labelled images: its conventions are told by them, its card written where it has none."""
 
     def work(session: Session) -> ModelOut:
-        found = shelf.make_check(session, here, who, id, data=body.data)
+        found = keeping.make_check(session, here, who, id, data=body.data)
         return model_out(found, job_of(session, id))
 
     answer = one.made(body, work, 202)
@@ -122,7 +122,7 @@ def add_guard(id: Name, body: NewGuard, here: Here, who: Developer, one: Single)
     """Teach a detector what the model's clean images look like."""
 
     def work(session: Session) -> GuardOut:
-        made = shelf.make_guard(session, here, who, id, **body.model_dump())
+        made = keeping.make_guard(session, here, who, id, **body.model_dump())
         return guard_out(made, job_of(session, made.id))
 
     answer = one.made(body, work)
@@ -134,11 +134,11 @@ def add_guard(id: Name, body: NewGuard, here: Here, who: Developer, one: Single)
 def read_guard(request: Request, id: Name, guard: GuardName, here: Here, who: Viewer) -> Response:
     """One guard: what it promises, and on how many images."""
     with here.database.reading() as session:
-        found = shelf.guard_of(session, who, id, guard)
+        found = keeping.guard_of(session, who, id, guard)
         return conditional(request, guard_out(found, job_of(session, guard)))
 
 
 @router.delete("/models/{id}/guards/{guard}", status_code=204, responses=responses(401, 403, 404))
 def remove_guard(id: Name, guard: GuardName, here: Here, who: Developer) -> None:
     """Remove a guard."""
-    shelf.remove_guard(here, who, id, guard)
+    keeping.remove_guard(here, who, id, guard)

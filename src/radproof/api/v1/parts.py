@@ -4,11 +4,11 @@
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from radproof.api import catalogue
-from radproof.api.access import Viewer
-from radproof.api.catalogue import Kind, Part
-from radproof.api.etags import conditional
-from radproof.api.problems import responses
+from radproof.api.http.etags import conditional
+from radproof.api.http.problems import responses
+from radproof.api.people.access import Viewer
+from radproof.api.plans import catalogue
+from radproof.api.plans.catalogue import Kind, Part
 
 router = APIRouter(tags=["parts"])
 

@@ -7,15 +7,15 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from radproof.api.access import Developer, Viewer, owned, visible
-from radproof.api.estimating import Cost, estimated
-from radproof.api.etags import conditional, unchanged
-from radproof.api.idempotency import Single
-from radproof.api.paging import Cursor, Limit, Page, paged
-from radproof.api.planning import checked
-from radproof.api.presets import PRESETS
-from radproof.api.problems import responses
-from radproof.api.running import make_plan, remove_plan
+from radproof.api.http.etags import conditional, unchanged
+from radproof.api.http.idempotency import Single
+from radproof.api.http.paging import Cursor, Limit, Page, paged
+from radproof.api.http.problems import responses
+from radproof.api.people.access import Developer, Viewer, owned, visible
+from radproof.api.plans.estimating import Cost, estimated
+from radproof.api.plans.planning import checked
+from radproof.api.plans.presets import PRESETS
+from radproof.api.runs.running import make_plan, remove_plan
 from radproof.api.service import Here
 from radproof.store.tables import SavedPlan
 

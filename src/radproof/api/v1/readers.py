@@ -8,13 +8,13 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
-from radproof.api import readers, reading
-from radproof.api.access import Caller, Clinician, Developer, Viewer, owned, visible
-from radproof.api.blinded import response, side
-from radproof.api.idempotency import Single
-from radproof.api.paging import Cursor, Limit, Page, paged
-from radproof.api.problems import responses
-from radproof.api.readers import MOST, Side, Standing, Wish
+from radproof.api.http.idempotency import Single
+from radproof.api.http.paging import Cursor, Limit, Page, paged
+from radproof.api.http.problems import responses
+from radproof.api.people.access import Caller, Clinician, Developer, Viewer, owned, visible
+from radproof.api.readers import asking, outcomes
+from radproof.api.readers.asking import MOST, Side, Standing, Wish
+from radproof.api.readers.blinded import response, side
 from radproof.api.service import Here
 from radproof.core.records import Estimate
 from radproof.measure.choice import Choice, Verdict, shown
@@ -118,7 +118,7 @@ class OutcomeOut(BaseModel):
 
 def seen(session: Session, test: ReaderTest, who: Caller, own: Standing | None = None) -> ReaderTestOut:
     """A test as this caller may see it; `own`: how far they are, where that is known."""
-    own = own or readers.standing(session, test, who.user_id)
+    own = own or asking.standing(session, test, who.user_id)
     open_ = own.finished or who.may("developer")
     return ReaderTestOut(
         id=test.id,
@@ -140,7 +140,7 @@ def list_reader_tests(here: Here, who: Viewer, cursor: Cursor = None, limit: Lim
     """Reader tests of the caller's projects, newest first."""
     with here.database.reading() as session:
         found, after = paged(session, visible(ReaderTest, who), ReaderTest, cursor, limit)
-        own = readers.standings(session, found, who.user_id)
+        own = asking.standings(session, found, who.user_id)
         return Page(items=[seen(session, one, who, own[one.id]) for one in found], next=after)
 
 
@@ -148,10 +148,10 @@ def list_reader_tests(here: Here, who: Viewer, cursor: Cursor = None, limit: Lim
 def make_reader_test(here: Here, who: Developer, wanted: NewReaderTest, single: Single) -> Response:
     """A blinded two-alternative forced choice between originals and attacked images of a finished run."""
     with here.database.reading() as session:
-        test = readers.drawn(here, session, who, Wish(**wanted.model_dump()))
+        test = asking.drawn(here, session, who, Wish(**wanted.model_dump()))
 
     def work(session: Session) -> ReaderTestOut:
-        return seen(session, readers.keep(here, session, who, test), who)
+        return seen(session, asking.keep(here, session, who, test), who)
 
     return single.made(wanted, work)
 
@@ -167,7 +167,7 @@ def read_reader_test(here: Here, who: Clinician, id: str) -> ReaderTestOut:
 def remove_reader_test(here: Here, who: Developer, id: str) -> Response:
     """A test with all of its answers."""
     with here.database.writing() as session:
-        readers.remove(here, session, who, id)
+        asking.remove(here, session, who, id)
     return Response(status_code=204)
 
 
@@ -189,7 +189,7 @@ def answer_trial(here: Here, who: Clinician, id: str, given: NewAnswer, number: 
     """Which image of the next trial was altered: once, and in order."""
     with here.database.writing() as session:
         test = owned(session, ReaderTest, id, who)
-        now = readers.answer(here, session, who, test, number, given.answer, given.seconds)
+        now = asking.answer(here, session, who, test, number, given.answer, given.seconds)
     return Progress(trials=now.trials, answered=now.answered, finished=now.finished)
 
 
@@ -202,7 +202,7 @@ def read_outcome(
 ) -> OutcomeOut:
     """What came of it; for those who finished it and for developers."""
     with here.database.reading() as session:
-        found = reading.outcome(session, owned(session, ReaderTest, id, who), who, maker=maker)
+        found = outcomes.outcome(session, owned(session, ReaderTest, id, who), who, maker=maker)
     return OutcomeOut(
         own=_choice(found.own.choice) if found.own else None,
         trials=[
@@ -221,7 +221,7 @@ def read_outcome(
     )
 
 
-def _reader(one: reading.Reader) -> ReaderOut:
+def _reader(one: outcomes.Reader) -> ReaderOut:
     return ReaderOut(
         reader=one.name,
         outcome=_choice(one.choice),

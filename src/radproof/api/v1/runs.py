@@ -10,18 +10,18 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
-from radproof.api.access import Caller, Developer, Viewer, owned, visible
-from radproof.api.etags import conditional, conditional_bytes, unchanged
-from radproof.api.exports import exported
-from radproof.api.finished import result_text
-from radproof.api.holdings import job_of, jobs_of
-from radproof.api.idempotency import Single
-from radproof.api.paging import Cursor, Limit, Page, paged
-from radproof.api.problems import responses
-from radproof.api.reports import MEDIA, Format, report
-from radproof.api.running import PRIORITY, Verb, act, both, chosen, make_run, put_first, remove_run
+from radproof.api.http.etags import conditional, conditional_bytes, unchanged
+from radproof.api.http.idempotency import Single
+from radproof.api.http.paging import Cursor, Limit, Page, paged
+from radproof.api.http.problems import responses
+from radproof.api.people.access import Caller, Developer, Viewer, owned, visible
+from radproof.api.results.exports import exported
+from radproof.api.results.finished import result_text
+from radproof.api.results.reports import MEDIA, Format, report
+from radproof.api.runs.running import PRIORITY, Verb, act, both, chosen, make_run, put_first, remove_run
+from radproof.api.runs.watching import Watched, streams, watch
 from radproof.api.service import Here, Service
-from radproof.api.watching import Watched, streams, watch
+from radproof.api.shelf.holdings import job_of, jobs_of
 from radproof.store.tables import Job, JobState, Run
 
 router = APIRouter(tags=["runs"])

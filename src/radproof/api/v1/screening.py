@@ -5,9 +5,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from radproof.api.access import Clinician
-from radproof.api.problems import responses
-from radproof.api.screening import ScreeningAnswer, screen
+from radproof.api.http.problems import responses
+from radproof.api.people.access import Clinician
+from radproof.api.screening.answering import ScreeningAnswer, screen
 from radproof.api.service import Here
 
 router = APIRouter(tags=["screening"])

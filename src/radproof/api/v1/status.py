@@ -6,9 +6,9 @@ from pydantic import BaseModel, Field
 from sqlalchemy import func, select
 
 from radproof import __version__
-from radproof.api.access import Viewer
-from radproof.api.health import worker_alive
-from radproof.api.problems import responses
+from radproof.api.http.problems import responses
+from radproof.api.observing.health import worker_alive
+from radproof.api.people.access import Viewer
 from radproof.api.service import Here, Service
 from radproof.store.tables import Job
 

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Path, Request
 from fastapi.responses import RedirectResponse, Response
 
-from radproof.api import administration, invitations, people
-from radproof.api.access import Admin
-from radproof.api.paging import Cursor
-from radproof.api.problems import Problem
-from radproof.api.render import page
+from radproof.api.http.paging import Cursor
+from radproof.api.http.problems import Problem
+from radproof.api.http.render import page
+from radproof.api.people import administration, invitations, managing
+from radproof.api.people.access import Admin
 from radproof.api.service import Here, Service
 from radproof.errors import BadInput
 from radproof.store.people import ROLES, role_of
@@ -37,7 +37,7 @@ def everybody(request: Request, here: Here, who: Admin, cursor: Cursor = None) -
 def invite(request: Request, here: Here, who: Admin, role: Text = "viewer", project: Text = "") -> Response:
     """A link for somebody new: this answer is the only page that ever shows it, so that it is no redirect."""
     try:
-        made = people.invite_person(here, who, role_of(role), project or None)
+        made = managing.invite_person(here, who, role_of(role), project or None)
     except BadInput as error:
         return _people(request, here, status=error.http_status, error=str(error))
     return _people(request, here, made=made)
@@ -53,9 +53,9 @@ def revoke(here: Here, who: Admin, invitation: Name) -> Response:
 @router.post("/people/{person}/reset")
 def reset(request: Request, here: Here, who: Admin, person: Name) -> Response:
     """A link for a new password, shown this once."""
-    found = people.person(here, person)
+    found = managing.person(here, person)
     try:
-        made = people.reset_link(here, who, person)
+        made = managing.reset_link(here, who, person)
     except Problem as problem:
         return _people(request, here, status=problem.status, error=problem.detail)
     return _people(request, here, made=made, made_for=found.name)
@@ -65,7 +65,7 @@ def reset(request: Request, here: Here, who: Admin, person: Name) -> Response:
 def change_role(request: Request, here: Here, who: Admin, person: Name, role: Text) -> Response:
     """Another role."""
     try:
-        people.set_role(here, who, person, role_of(role))
+        managing.set_role(here, who, person, role_of(role))
     except BadInput as error:
         return _people(request, here, status=error.http_status, error=str(error))
     return RedirectResponse(f"{PEOPLE}?said=saved", 303)
@@ -75,7 +75,7 @@ def change_role(request: Request, here: Here, who: Admin, person: Name, role: Te
 def disable(request: Request, here: Here, who: Admin, person: Name) -> Response:
     """They cannot come in any more."""
     try:
-        people.set_disabled(here, who, person, True)
+        managing.set_disabled(here, who, person, True)
     except BadInput as error:
         return _people(request, here, status=error.http_status, error=str(error))
     return RedirectResponse(f"{PEOPLE}?said=disabled", 303)
@@ -84,7 +84,7 @@ def disable(request: Request, here: Here, who: Admin, person: Name) -> Response:
 @router.post("/people/{person}/enable")
 def enable(here: Here, who: Admin, person: Name) -> Response:
     """They may come in again."""
-    people.set_disabled(here, who, person, False)
+    managing.set_disabled(here, who, person, False)
     return RedirectResponse(f"{PEOPLE}?said=enabled", 303)
 
 
@@ -98,7 +98,7 @@ def projects(request: Request, here: Here, who: Admin, cursor: Cursor = None) ->
 def make_project(request: Request, here: Here, who: Admin, name: Text = "") -> Response:
     """A new project."""
     try:
-        people.new_project(here, who, name)
+        managing.new_project(here, who, name)
     except BadInput as error:
         return _projects(request, here, status=error.http_status, error=str(error), typed=name)
     return RedirectResponse(f"{PROJECTS}?said=made", 303)
@@ -108,7 +108,7 @@ def make_project(request: Request, here: Here, who: Admin, name: Text = "") -> R
 def rename(request: Request, here: Here, who: Admin, project: Name, name: Text = "") -> Response:
     """Another name."""
     try:
-        people.rename_project(here, who, project, name)
+        managing.rename_project(here, who, project, name)
     except BadInput as error:
         return _projects(request, here, status=error.http_status, error=str(error))
     return RedirectResponse(f"{PROJECTS}?said=renamed", 303)
@@ -117,14 +117,14 @@ def rename(request: Request, here: Here, who: Admin, project: Name, name: Text =
 @router.post("/projects/{project}/members")
 def join(here: Here, who: Admin, project: Name, person: Text) -> Response:
     """A new member."""
-    people.join(here, who, project, person)
+    managing.join(here, who, project, person)
     return RedirectResponse(f"{PROJECTS}?said=added", 303)
 
 
 @router.post("/projects/{project}/members/{person}/remove")
 def leave(here: Here, who: Admin, project: Name, person: Name) -> Response:
     """One member less."""
-    people.leave(here, who, project, person)
+    managing.leave(here, who, project, person)
     return RedirectResponse(f"{PROJECTS}?said=removed", 303)
 
 
@@ -144,8 +144,8 @@ def check(request: Request, here: Here, who: Admin) -> Response:
 
 
 def _people(request: Request, here: Service, cursor: str | None = None, status: int = 200, **told: Any) -> Response:
-    items, after = people.people(here, cursor)
-    shelves, _ = people.projects(here, limit=1000)
+    items, after = managing.people(here, cursor)
+    shelves, _ = managing.projects(here, limit=1000)
     links, _ = invitations.invitations(here, limit=100)
     values: dict[str, Any] = {"made": None, "made_for": "", "error": "", **told}
     return page(
@@ -155,8 +155,8 @@ def _people(request: Request, here: Service, cursor: str | None = None, status: 
 
 
 def _projects(request: Request, here: Service, cursor: str | None = None, status: int = 200, **told: Any) -> Response:
-    items, after = people.projects(here, cursor)
-    everybody, _ = people.people(here, limit=1000)
+    items, after = managing.projects(here, cursor)
+    everybody, _ = managing.people(here, limit=1000)
     values: dict[str, Any] = {"error": "", "typed": "", **told}
     return page(
         request, "admin_projects", status, title="Projects", shelves=items, next=after, first=cursor,

@@ -11,15 +11,16 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.datastructures import FormData
 
-from radproof.api import forming, running
-from radproof.api.access import Caller, Developer, home_project, owned
-from radproof.api.estimating import Cost, estimated
-from radproof.api.forming import GOALS, GROUPS, Filled
-from radproof.api.holdings import here, rows
-from radproof.api.presets import PRESETS, composed, preset
-from radproof.api.problems import Problem
-from radproof.api.render import fragment, page
+from radproof.api.http.problems import Problem
+from radproof.api.http.render import fragment, page
+from radproof.api.people.access import Caller, Developer, home_project, owned
+from radproof.api.plans import forming
+from radproof.api.plans.estimating import Cost, estimated
+from radproof.api.plans.forming import GOALS, GROUPS, Filled
+from radproof.api.plans.presets import PRESETS, composed, preset
+from radproof.api.runs import running
 from radproof.api.service import Here, Service
+from radproof.api.shelf.holdings import here, rows
 from radproof.errors import RadproofError
 from radproof.store.tables import DataSet, Model, SavedPlan
 

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from radproof.api.access import Caller, Viewer, owned, visible
-from radproof.api.chosen import CLEAN, Ladder, ladders, steps
-from radproof.api.comparing import GOALS, Comparisons, Line
-from radproof.api.problems import Problem
-from radproof.api.render import page
+from radproof.api.http.problems import Problem
+from radproof.api.http.render import page
+from radproof.api.people.access import Caller, Viewer, owned, visible
+from radproof.api.results.chosen import CLEAN, Ladder, ladders, steps
+from radproof.api.results.comparing import GOALS, Comparisons, Line
+from radproof.api.results.showing import Showing, showing
 from radproof.api.service import Here
-from radproof.api.showing import Showing, showing
 from radproof.reports.cards import Card, cards
 from radproof.reports.reading import BARE, Reading, about
 from radproof.reports.tables import Box

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy import select
 
-from radproof.api import shelf
-from radproof.api.access import Developer, Viewer, owned
-from radproof.api.holdings import here as of_project
-from radproof.api.holdings import jobs_of, person, rows
-from radproof.api.paging import paged
-from radproof.api.render import by_script, page
+from radproof.api.http.paging import paged
+from radproof.api.http.render import by_script, page
+from radproof.api.http.uploads import DataForm
+from radproof.api.people.access import Developer, Viewer, owned
 from radproof.api.service import Here
-from radproof.api.uploads import DataForm
+from radproof.api.shelf import keeping
+from radproof.api.shelf.holdings import here as of_project
+from radproof.api.shelf.holdings import jobs_of, person, rows
 from radproof.store.settings import MEGABYTE
 from radproof.store.tables import DataSet, Run
 
@@ -46,7 +46,7 @@ def new_data(request: Request, here: Here, who: Developer) -> Response:
 @router.post("/data/new")
 def upload(here: Here, who: Developer, form: DataForm) -> Response:
     """Keep it, and begin to import it."""
-    made = shelf.add_data(
+    made = keeping.add_data(
         here,
         who,
         form.file,
@@ -93,14 +93,14 @@ def data_set(request: Request, here: Here, who: Viewer, id: str) -> Response:
 def rename(here: Here, who: Developer, id: str, name: Annotated[str, Form(max_length=400)] = "") -> Response:
     """Another name."""
     with here.database.writing() as session:
-        shelf.rename(session, here, who, DataSet, id, name)
+        keeping.rename(session, here, who, DataSet, id, name)
     return RedirectResponse(f"/data/{id}?said=renamed", 303)
 
 
 @router.post("/data/{id}/remove")
 def remove(here: Here, who: Developer, id: str) -> Response:
     """With its upload."""
-    shelf.remove_data(here, who, id)
+    keeping.remove_data(here, who, id)
     return RedirectResponse("/data?said=removed", 303)
 
 

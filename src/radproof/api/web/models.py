@@ -7,17 +7,17 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy import select
 
-from radproof.api import shelf
-from radproof.api.access import Developer, Viewer, owned
-from radproof.api.catalogue import parts
-from radproof.api.holdings import here as of_project
-from radproof.api.holdings import jobs_of, names, person, phantoms, rows, runs_of
-from radproof.api.paging import paged
-from radproof.api.problems import Problem
-from radproof.api.render import by_script, page
+from radproof.api.http.paging import paged
+from radproof.api.http.problems import Problem
+from radproof.api.http.render import by_script, page
+from radproof.api.http.uploads import ModelForm
+from radproof.api.people.access import Developer, Viewer, owned
+from radproof.api.plans.catalogue import parts
+from radproof.api.results.standing import Standing, standing, trend
 from radproof.api.service import Here
-from radproof.api.standing import Standing, standing, trend
-from radproof.api.uploads import ModelForm
+from radproof.api.shelf import keeping
+from radproof.api.shelf.holdings import here as of_project
+from radproof.api.shelf.holdings import jobs_of, names, person, phantoms, rows, runs_of
 from radproof.store.settings import MEGABYTE
 from radproof.store.tables import UNFINISHED, DataSet, GuardFile, Model, Run
 
@@ -47,7 +47,7 @@ def new_model(request: Request, here: Here, who: Developer) -> Response:
 @router.post("/models/new")
 def upload(here: Here, who: Developer, form: ModelForm) -> Response:
     """Keep it, and begin to check it."""
-    made = shelf.add_model(
+    made = keeping.add_model(
         here,
         who,
         form.file,
@@ -108,21 +108,21 @@ def model(request: Request, here: Here, who: Viewer, id: str) -> Response:
 def rename(here: Here, who: Developer, id: str, name: Text = "") -> Response:
     """Another name."""
     with here.database.writing() as session:
-        shelf.rename(session, here, who, Model, id, name)
+        keeping.rename(session, here, who, Model, id, name)
     return _back(id, "renamed")
 
 
 @router.post("/models/{id}/remove")
 def remove(here: Here, who: Developer, id: str) -> Response:
     """With its guards and its upload."""
-    shelf.remove_model(here, who, id)
+    keeping.remove_model(here, who, id)
     return RedirectResponse("/models?said=removed", 303)
 
 
 @router.post("/models/{id}/check")
 def check(here: Here, who: Developer, id: str, data: Text = "") -> Response:
     """Try it on labelled images."""
-    shelf.check_model(here, who, id, data=data)
+    keeping.check_model(here, who, id, data=data)
     return _back(id, "uploaded")
 
 
@@ -140,14 +140,14 @@ def teach(
     if detector not in parts()["detector"]:
         raise Problem(422, "detector: choose one of the list")
     share = _share(rate)
-    shelf.add_guard(here, who, id, data=data, detector=detector, rate=share, other_data=other_data == "yes")
+    keeping.add_guard(here, who, id, data=data, detector=detector, rate=share, other_data=other_data == "yes")
     return _back(id, "teaching")
 
 
 @router.post("/models/{id}/guards/{guard}/remove")
 def forget(here: Here, who: Developer, id: str, guard: str) -> Response:
     """Remove a guard."""
-    shelf.remove_guard(here, who, id, guard)
+    keeping.remove_guard(here, who, id, guard)
     return _back(id, "removed")
 
 

@@ -4,12 +4,12 @@
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import func, select
 
-from radproof.api.access import Viewer
-from radproof.api.holdings import here as of_project
-from radproof.api.holdings import rows, runs_of
-from radproof.api.render import page
+from radproof.api.http.render import page
+from radproof.api.people.access import Viewer
+from radproof.api.results.standing import standing, trend
 from radproof.api.service import Here
-from radproof.api.standing import standing, trend
+from radproof.api.shelf.holdings import here as of_project
+from radproof.api.shelf.holdings import rows, runs_of
 from radproof.store.tables import UNFINISHED, DataSet, Model
 
 router = APIRouter()

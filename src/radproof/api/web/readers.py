@@ -10,15 +10,15 @@ from fastapi import APIRouter, Form, Path, Request
 from fastapi.responses import RedirectResponse, Response
 from sqlalchemy.orm import Session
 
-from radproof.api import readers, reading
-from radproof.api.access import Caller, Clinician, Developer, Viewer, owned, visible
-from radproof.api.blinded import response, side
-from radproof.api.paging import Cursor, paged
-from radproof.api.problems import Problem
-from radproof.api.readers import MOST, Side, Wish
-from radproof.api.render import page
-from radproof.api.results import Filters, run_images
-from radproof.api.screening import NOTICE
+from radproof.api.http.paging import Cursor, paged
+from radproof.api.http.problems import Problem
+from radproof.api.http.render import page
+from radproof.api.people.access import Caller, Clinician, Developer, Viewer, owned, visible
+from radproof.api.readers import asking, outcomes
+from radproof.api.readers.asking import MOST, Side, Wish
+from radproof.api.readers.blinded import response, side
+from radproof.api.results.results import Filters, run_images
+from radproof.api.screening.answering import NOTICE
 from radproof.api.service import Here, Service
 from radproof.api.v1.readers import ReaderTestOut, seen
 from radproof.measure.choice import shown
@@ -34,7 +34,7 @@ def every(request: Request, here: Here, who: Viewer, cursor: Cursor = None) -> R
     """All tests of the caller's projects."""
     with here.database.reading() as session:
         found, after = paged(session, visible(ReaderTest, who), ReaderTest, cursor, 25)
-        rows = [_row(session, one, who) for one in reading.listed(session, found, who)]
+        rows = [_row(session, one, who) for one in outcomes.listed(session, found, who)]
     address = f"/readers?cursor={after}" if after else ""
     return page(request, "readers", title="Reader tests", rows=rows, next=address, first="/readers" if cursor else "")
 
@@ -61,9 +61,9 @@ def make(
     wished = int(trials) if trials.isascii() and trials.isdigit() else 0
     try:
         with here.database.reading() as session:
-            made = readers.drawn(here, session, who, Wish(run, attack, budget, wished, name, fooling=not every))
+            made = asking.drawn(here, session, who, Wish(run, attack, budget, wished, name, fooling=not every))
         with here.database.writing() as session:
-            readers.keep(here, session, who, made)
+            asking.keep(here, session, who, made)
     except Problem as problem:
         if problem.status != 422:
             raise
@@ -77,7 +77,7 @@ def one(request: Request, here: Here, who: Clinician, id: str, begin: str = "", 
     """Instructions, the next trial, or the outcome."""
     with here.database.reading() as session:
         found = owned(session, ReaderTest, id, who)
-        told, phantom = seen(session, found, who), readers.phantom(here, session, found)
+        told, phantom = seen(session, found, who), asking.phantom(here, session, found)
         if told.finished or (outcome and who.may("developer")):
             return _outcome(request, session, found, told, who, phantom)
     if not (told.answered or begin):
@@ -109,7 +109,7 @@ def answer(
     took = _seconds(seconds) or max(0.0, time.time() - (_seconds(shown) or time.time()))
     try:
         with here.database.writing() as session:
-            readers.answer(here, session, who, owned(session, ReaderTest, id, who), trial, answer, took)
+            asking.answer(here, session, who, owned(session, ReaderTest, id, who), trial, answer, took)
     except Problem as problem:
         if problem.status != 409:
             raise
@@ -120,7 +120,7 @@ def answer(
 def remove(here: Here, who: Developer, id: str) -> Response:
     """Remove it with all answers."""
     with here.database.writing() as session:
-        readers.remove(here, session, who, id)
+        asking.remove(here, session, who, id)
     return RedirectResponse("/readers", 303)
 
 
@@ -134,7 +134,7 @@ def image(here: Here, who: Clinician, id: str, number: _Number, which: Side) -> 
 def _outcome(
     request: Request, session: Session, test: ReaderTest, told: ReaderTestOut, who: Caller, phantom: bool
 ) -> Response:
-    found = reading.outcome(session, test, who)
+    found = outcomes.outcome(session, test, who)
     run = session.get(Run, test.run_id)
     return page(
         request,
@@ -145,14 +145,14 @@ def _outcome(
         shown=shown,
         run_name=run.name if run else "",
         fooling=bool(test.choice.get("fooling", True)),
-        enough=readers.enough_trials(),
-        catches=sum(readers.is_catch(test, place) for place in range(len(test.trials))),
+        enough=asking.enough_trials(),
+        catches=sum(asking.is_catch(test, place) for place in range(len(test.trials))),
         phantom=phantom,
         notice=NOTICE,
     )
 
 
-def _row(session: Session, one: reading.Listed, who: Caller) -> tuple[ReaderTest, ReaderTestOut, str, int]:
+def _row(session: Session, one: outcomes.Listed, who: Caller) -> tuple[ReaderTest, ReaderTestOut, str, int]:
     """For the list: d′ and readers, where this caller may know."""
     told = f"{shown(one.pooled.d_prime)}: {one.pooled.verdict}" if one.pooled else ""
     return one.test, seen(session, one.test, who, one.own), told, one.finished
@@ -186,7 +186,7 @@ def _new(
         choices=[(one.value, one.words) for one in offers],
         values=values,
         oops=oops,
-        enough=readers.enough_trials(),
+        enough=asking.enough_trials(),
         most=MOST,
     )
 
@@ -206,7 +206,7 @@ def _offers(here: Service, run: Run) -> list[_Offer]:
     found: list[_Offer] = []
     for attack in images.facets(Filters(defense="none"))["attack"]:
         for one in images.outcome_by_budget(Filters(attack=attack.value, defense="none")):
-            every, fooled = readers.originals(images, attack.value, one.budget)
+            every, fooled = asking.originals(images, attack.value, one.budget)
             at = f" at {one.budget}" if one.budget else ""
             words = f"{attack.value}{at}: {fooled} of {every} images fooled the model"
             found.append(_Offer(f"{attack.value}@{one.budget}", words, fooled, every))

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
-from radproof.api import chosen, sections
-from radproof.api.access import Caller, Viewer, owned
-from radproof.api.etags import conditional_bytes
-from radproof.api.history import history
-from radproof.api.render import page
-from radproof.api.reports import report
+from radproof.api.http.etags import conditional_bytes
+from radproof.api.http.render import page
+from radproof.api.people.access import Caller, Viewer, owned
+from radproof.api.results import chosen, sections
+from radproof.api.results.reports import report
+from radproof.api.results.showing import Showing, showing
+from radproof.api.runs.history import history
 from radproof.api.service import Here, Service
-from radproof.api.showing import Showing, showing
 from radproof.store.tables import Run
 
 router = APIRouter()

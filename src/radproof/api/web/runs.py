@@ -7,17 +7,17 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from radproof.api import running
-from radproof.api.access import Developer, Viewer, owned
-from radproof.api.history import history, waiting
-from radproof.api.holdings import here as of_project
-from radproof.api.holdings import jobs_of, names, phantoms, rows
-from radproof.api.paging import paged
-from radproof.api.problems import Problem
-from radproof.api.render import page
-from radproof.api.running import Verb
+from radproof.api.http.paging import paged
+from radproof.api.http.problems import Problem
+from radproof.api.http.render import page
+from radproof.api.people.access import Developer, Viewer, owned
+from radproof.api.results.standing import standing
+from radproof.api.runs import running
+from radproof.api.runs.history import history, waiting
+from radproof.api.runs.running import Verb
 from radproof.api.service import Here, Service
-from radproof.api.standing import standing
+from radproof.api.shelf.holdings import here as of_project
+from radproof.api.shelf.holdings import jobs_of, names, phantoms, rows
 from radproof.api.web.result import result_page
 from radproof.jobs.states import FINAL, MOVES
 from radproof.store.tables import UNFINISHED, DataSet, Model, Run

@@ -8,10 +8,18 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from radproof.api.access import Caller, Clinician
-from radproof.api.problems import Problem
-from radproof.api.render import fragment, page
-from radproof.api.screening import NOTICE, Image, ReadingAnswer, Screenable, ScreeningAnswer, screen, screenable
+from radproof.api.http.problems import Problem
+from radproof.api.http.render import fragment, page
+from radproof.api.people.access import Caller, Clinician
+from radproof.api.screening.answering import (
+    NOTICE,
+    Image,
+    ReadingAnswer,
+    Screenable,
+    ScreeningAnswer,
+    screen,
+    screenable,
+)
 from radproof.api.service import Here, Service
 from radproof.errors import RadproofError
 from radproof.reports.verdicts import TONES, rate, share

@@ -4,8 +4,8 @@
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from radproof.api.problems import Problem
-from radproof.api.render import static_bytes, static_url
+from radproof.api.http.problems import Problem
+from radproof.api.http.render import static_bytes, static_url
 
 router = APIRouter()
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}

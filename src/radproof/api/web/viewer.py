@@ -7,14 +7,14 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from radproof.api.access import Caller, Viewer, owned
-from radproof.api.caching import MEGABYTE, BoundedCache
-from radproof.api.details import details
-from radproof.api.finished import ROWS, finished
-from radproof.api.render import page
-from radproof.api.results import BudgetOutcome, Facet, Filters, ImageRow, RunImages, run_images
+from radproof.api.http.render import page
+from radproof.api.people.access import Caller, Viewer, owned
+from radproof.api.results.caching import MEGABYTE, BoundedCache
+from radproof.api.results.details import details
+from radproof.api.results.finished import ROWS, finished
+from radproof.api.results.results import BudgetOutcome, Facet, Filters, ImageRow, RunImages, run_images
+from radproof.api.results.showing import Showing, showing
 from radproof.api.service import Here, Service
-from radproof.api.showing import Showing, showing
 from radproof.reports.tables import OWN_LIMITS, goal_words
 from radproof.store.tables import Run
 

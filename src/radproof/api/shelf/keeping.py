@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What lies on a project's shelf: models, data sets and guards, put there, renamed, removed.
+
+`add_…` and `remove_…` are whole transactions; `make_…` are the same within the caller's, who dispatches afterwards.
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from radproof.api.http.problems import Problem
+from radproof.api.people.access import Caller, home_project, owned
+from radproof.api.service import Service
+from radproof.api.shelf.clearing import guard_of as guard_of
+from radproof.api.shelf.clearing import remove_data as remove_data
+from radproof.api.shelf.clearing import remove_guard as remove_guard
+from radproof.api.shelf.clearing import remove_model as remove_model
+from radproof.api.shelf.holdings import checked_name, job_of, tell, word
+from radproof.store.files import TooLarge
+from radproof.store.ids import Kind, new_id
+from radproof.store.incoming import Staged
+from radproof.store.settings import MEGABYTE
+from radproof.store.tables import UNFINISHED, DataSet, File, GuardFile, Model, Project
+
+T = TypeVar("T", Model, DataSet)
+_KINDS: dict[type[Any], Kind] = {Model: "mdl", DataSet: "dat"}
+
+
+def add_model(
+    service: Service,
+    who: Caller,
+    file: Staged,
+    *,
+    name: str = "",
+    told: Mapping[str, str] | None = None,
+    card: Staged | None = None,
+    project: str | None = None,
+) -> Model:
+    """Keep an upload and begin to import it as a model. `told`: architecture, of a file of weights alone."""
+    with service.database.writing() as session:
+        made = make_model(session, service, who, file, name=name, told=told, card=card, project=project)
+    service.jobs.dispatch()
+    return made
+
+
+def add_data(
+    service: Service,
+    who: Caller,
+    file: Staged,
+    *,
+    name: str = "",
+    told: Mapping[str, str] | None = None,
+    labels: Staged | None = None,
+    project: str | None = None,
+) -> DataSet:
+    """Keep an upload and begin to import it as a data set. `told`: classes (with commas), multi_label, label_tag."""
+    with service.database.writing() as session:
+        made = make_data(session, service, who, file, name=name, told=told, labels=labels, project=project)
+    service.jobs.dispatch()
+    return made
+
+
+def add_guard(
+    service: Service,
+    who: Caller,
+    model: str,
+    *,
+    data: str,
+    detector: str = "drift",
+    rate: float = 0.05,
+    other_data: bool = False,
+) -> GuardFile:
+    """Begin to teach a detector for a model on a data set of the same project."""
+    with service.database.writing() as session:
+        made = make_guard(session, service, who, model, data=data, detector=detector, rate=rate, other_data=other_data)
+    service.jobs.dispatch()
+    return made
+
+
+def check_model(service: Service, who: Caller, model: str, *, data: str) -> Model:
+    """Begin to try a model on labelled images: its conventions are guessed, its card written where it has none."""
+    with service.database.writing() as session:
+        found = make_check(session, service, who, model, data=data)
+    service.jobs.dispatch()
+    return found
+
+
+def make_model(
+    session: Session,
+    service: Service,
+    who: Caller,
+    file: Staged,
+    *,
+    name: str = "",
+    told: Mapping[str, str] | None = None,
+    card: Staged | None = None,
+    project: str | None = None,
+) -> Model:
+    """As add_model."""
+    said = {key: text for key, text in (told or {}).items() if key == "architecture" and text}
+    return _make(session, service, who, Model, file, name, said, {"card": card}, project)
+
+
+def make_data(
+    session: Session,
+    service: Service,
+    who: Caller,
+    file: Staged,
+    *,
+    name: str = "",
+    told: Mapping[str, str] | None = None,
+    labels: Staged | None = None,
+    project: str | None = None,
+) -> DataSet:
+    """As add_data."""
+    said: dict[str, Any] = {key: text for key, text in (told or {}).items() if key in ("classes", "label_tag") and text}
+    if (told or {}).get("multi_label", "").lower() in ("1", "true", "on", "yes"):
+        said["multi_label"] = True
+    return _make(session, service, who, DataSet, file, name, said, {"labels": labels}, project)
+
+
+def make_guard(
+    session: Session,
+    service: Service,
+    who: Caller,
+    model: str,
+    *,
+    data: str,
+    detector: str = "drift",
+    rate: float = 0.05,
+    other_data: bool = False,
+) -> GuardFile:
+    """As add_guard. Raises Problem 409 for a model or data set that is not ready."""
+    found, images = _pair(session, who, model, data)
+    if found.state != "ready":
+        raise Problem(409, "the model is not ready: a guard is taught for one that has its card and was opened")
+    told = {"detector": detector, "rate": rate, "other_data": other_data}
+    made = GuardFile(
+        id=new_id("grd"),
+        project_id=found.project_id,
+        created_by=who.user_id,
+        model_id=found.id,
+        data_id=images.id,
+        told=told,
+    )
+    session.add(made)
+    session.flush()
+    _submit(session, service, who, "guard", made)
+    tell(session, service, who, "guard.add", made, model=found.id, data=images.id)
+    return made
+
+
+def make_check(session: Session, service: Service, who: Caller, model: str, *, data: str) -> Model:
+    """As check_model. Raises Problem 409 for a model that is being imported or could not be, and for unready data."""
+    found, images = _pair(session, who, model, data)
+    if found.state not in ("ready", "unchecked"):
+        raise Problem(409, "the model cannot be tried: it is being imported, or could not be")
+    found.told = {**found.told, "check": images.id}
+    _submit(session, service, who, "check", found)
+    tell(session, service, who, "model.check", found, data=images.id)
+    return found
+
+
+def rename(session: Session, service: Service, who: Caller, kind: type[T], id: str, name: str) -> T:
+    """Another name for a model or a data set."""
+    found = owned(session, kind, id, who)
+    found.name = checked_name(name)
+    session.flush()
+    tell(session, service, who, f"{word(kind)}.rename", found)
+    return found
+
+
+def _make(
+    session: Session,
+    service: Service,
+    who: Caller,
+    kind: type[T],
+    file: Staged,
+    name: str,
+    told: Mapping[str, Any],
+    more: Mapping[str, Staged | None],
+    project: str | None,
+) -> T:
+    home = home_project(who, project)
+    id = new_id(_KINDS[kind])
+    name = checked_name(name) if name.strip() else f"{word(kind)} {id[-6:]}"
+    others = {key: one for key, one in more.items() if one is not None}
+    _room(session, service, home, file.size + sum(one.size for one in others.values()))
+    kept = {key: _keep(session, service, who, home, one).id for key, one in others.items()}
+    first = _keep(session, service, who, home, file)
+    made = kind(
+        id=id, project_id=home, created_by=who.user_id, name=name, file_id=first.id, told={**told, **kept}, path=""
+    )
+    session.add(made)
+    session.flush()
+    _submit(session, service, who, word(kind), made)
+    tell(session, service, who, f"{word(kind)}.upload", made, sha256=file.sha256, bytes=file.size)
+    return made
+
+
+def _room(session: Session, service: Service, project: str, size: int) -> None:
+    """Looked at again in the transaction: two uploads may have come at once."""
+    session.execute(select(Project.id).where(Project.id == project).with_for_update())
+    used, quota = service.files.used(session, project), service.settings.quota_megabytes * MEGABYTE
+    if used + size > quota:
+        raise TooLarge(
+            f"the project keeps {used / MEGABYTE:,.1f} MB of {quota / MEGABYTE:,.0f} MB; remove what is no longer "
+            "needed, or ask for a larger quota"
+        )
+
+
+def _keep(session: Session, service: Service, who: Caller, project: str, file: Staged) -> File:
+    service.files.lock(session)
+    service.files.keep(file)
+    made = File(
+        id=new_id("fil"),
+        project_id=project,
+        created_by=who.user_id,
+        sha256=file.sha256,
+        size=file.size,
+        suffix=file.suffix,
+    )
+    session.add(made)
+    session.flush()
+    return made
+
+
+def _pair(session: Session, who: Caller, model: str, data: str) -> tuple[Model, DataSet]:
+    found, images = owned(session, Model, model, who), owned(session, DataSet, data, who)
+    if images.project_id != found.project_id:
+        raise Problem(404, "no dataset of that name in the model's project")
+    if images.state != "ready":
+        raise Problem(409, "the data set is not ready: it is being imported, or could not be")
+    running = job_of(session, found.id)
+    if running is not None and running.state in UNFINISHED:
+        raise Problem(409, "the model is being worked on; wait for that to end")
+    return found, images
+
+
+def _submit(session: Session, service: Service, who: Caller, kind: str, made: Model | DataSet | GuardFile) -> None:
+    service.jobs.submit(session, kind, subject_id=made.id, project_id=made.project_id, created_by=who.user_id)
