@@ -25,11 +25,6 @@ def etag(value: Any) -> str:
     return f'"{hashlib.sha256(found).hexdigest()[:32]}"'
 
 
-def of_sha(sha256: str) -> str:
-    """The tag of a file whose hash is known."""
-    return f'"{sha256[:32]}"'
-
-
 def conditional(
     request: Request, value: BaseModel, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:

@@ -42,12 +42,6 @@ class Checked:
     data: DataSet | None  # None: drawn phantoms
 
 
-def checked_plan(service: Service, who: Caller, document: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The document and its digest, if it can be run; see `checked`."""
-    found = checked(service, who, document)
-    return found.document, found.digest
-
-
 def checked(service: Service, who: Caller, document: Mapping[str, Any], project: str | None = None) -> Checked:
     """A plan whose model and data are the caller's own and ready.
 
