@@ -3,10 +3,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -23,6 +22,9 @@ from radproof.data.manifest import Sample
 from radproof.data.storage import quantise_step
 from radproof.measure.calibration import probabilities
 from radproof.measure.classification import answers
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -218,12 +220,16 @@ def worst_groups(found: Iterable[Answered]) -> list[Answered]:
     return [worst(group, column=key[3], key=f"{key[3]}:{key[2]}") for key, group in groups.items()]
 
 
-def table(found: Iterable[Answered], material: Material) -> pd.DataFrame:
+def table(found: Iterable[Answered], material: Material) -> "pd.DataFrame":
     """One row per image, job and scorer: everything that a figure can be recomputed from."""
+    import pandas as pd
+
     return pd.concat([_rows(a, material) for a in found], ignore_index=True)
 
 
-def _rows(a: Answered, material: Material) -> pd.DataFrame:
+def _rows(a: Answered, material: Material) -> "pd.DataFrame":
+    import pandas as pd
+
     samples = [material.test.samples[row] for row in a.rows]
     labels = np.array(material.manifest.labels)
     said = answers(a.logits, material.manifest.head)

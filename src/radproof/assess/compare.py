@@ -8,11 +8,10 @@ must pass both.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from radproof.assess.differences import differences
 from radproof.assess.finished import Finished, Question
@@ -21,6 +20,9 @@ from radproof.core.records import Estimate, Record
 from radproof.core.rng import seed_for
 from radproof.errors import BadInput
 from radproof.measure.intervals import Resampler, clopper_pearson
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LEAST = 0.5  # share of the smaller run's images that both runs must hold
 
@@ -89,7 +91,7 @@ class Pairing:
 
     a: Finished
     b: Finished
-    images: pd.DataFrame = field(init=False)
+    images: "pd.DataFrame" = field(init=False)
     _resamplers: dict[bytes, Resampler] = field(default_factory=dict[bytes, Resampler])
 
     def __post_init__(self) -> None:
@@ -170,7 +172,11 @@ def paired_difference(resampler: Resampler, d: NDArray[np.float64]) -> Estimate:
 def mcnemar(only_a: int, only_b: int) -> float:
     """Exact two-sided p of McNemar's test: that a coin decided who alone answers an image rightly."""
     both = only_a + only_b
-    return float(stats.binomtest(min(only_a, only_b), both, 0.5).pvalue) if both else 1.0
+    if not both:
+        return 1.0
+    from scipy import stats
+
+    return float(stats.binomtest(min(only_a, only_b), both, 0.5).pvalue)
 
 
 def holm(p: Sequence[float]) -> list[float]:

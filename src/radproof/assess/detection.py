@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_curve
 
 from radproof.assess.answers import Answered, Bools, Floats, rightness
 from radproof.assess.detected import BenignRow, Detection, DetectionRow
@@ -174,6 +173,8 @@ class _Told:
 def _roc(scores: Floats, positive: np.ndarray) -> tuple[tuple[float, float], ...]:
     if positive.all() or not positive.any():
         return ()
+    from sklearn.metrics import roc_curve
+
     false, true, _ = roc_curve(positive, scores)
     keep = np.unique(np.linspace(0, len(false) - 1, POINTS).round().astype(int))
     return tuple((round(float(false[i]), 4), round(float(true[i]), 4)) for i in keep)

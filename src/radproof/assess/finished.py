@@ -4,9 +4,8 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import pandas as pd
 import pyarrow as pa
 from pydantic import ValidationError
 
@@ -14,6 +13,9 @@ from radproof.assess.answers import NORMS
 from radproof.assess.result import SCHEMA_VERSION, Result
 from radproof.core.tables import read_table
 from radproof.errors import BadData, BadInput
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROWS = "rows.parquet"
 _CELLS = 100_000_000  # values of the table of answers
@@ -41,7 +43,7 @@ class Finished:
     result: Result
 
     @cached_property
-    def images(self) -> pd.DataFrame:
+    def images(self) -> "pd.DataFrame":
         """The assessed images by name: patient (the image itself where it has none), truth, sha256 of the file."""
         clean = self._rows[(self._rows["column"] == "clean") & (self._rows["defense"] == "none")]
         images = clean.set_index("sample")[["patient", "truth", "sha256"]]
@@ -66,7 +68,7 @@ class Finished:
         return found
 
     @cached_property
-    def _rows(self) -> pd.DataFrame:
+    def _rows(self) -> "pd.DataFrame":
         try:
             rows = read_table(self.path / ROWS, _NEEDED, cells=_CELLS).to_pandas()
         except (OSError, pa.ArrowException) as error:

@@ -12,9 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from radproof.assess.answers import Answered, Floats
 from radproof.assess.craft import suspicions
@@ -138,6 +135,10 @@ def _row(
 
 
 def _trained(clean: Floats, attacked: Floats) -> Judge:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline, make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     x = np.concatenate([clean, attacked])
     y = np.concatenate([np.zeros(len(clean)), np.ones(len(attacked))])
     regression = LogisticRegression(C=_STRENGTH, class_weight="balanced", max_iter=2000)

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as T
 
 from radproof.core.depth import Depth
 from radproof.core.progress import SILENT, Progress
@@ -68,6 +66,9 @@ def _copies(manifest: Manifest, per_class: int) -> list[tuple[Sample, int]]:
 
 def _changed(stored: StoredImage, uniform: Callable[[float, float], float]) -> StoredImage:
     """Turned, shifted, scaled and brightened a little, as image generators do."""
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional as T
+
     image = torch.from_numpy(to_unit(stored))
     height, width = image.shape[1:]
     moved = T.affine(

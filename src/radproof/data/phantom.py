@@ -25,7 +25,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from radproof.core.rng import numpy_generator
 from radproof.data.chest import FIELD_CM, Chest, Field, Habitus, Mask, Pose, shot, soft
@@ -107,6 +106,8 @@ def _check_film(size: int, bits: int) -> None:
 
 def _blur(x: Field, pixels: float) -> Field:
     """Blur without changing the mean."""
+    from scipy.ndimage import gaussian_filter
+
     return gaussian_filter(x, pixels, mode="nearest", truncate=3.0)
 
 

@@ -12,9 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from radproof.core.progress import SILENT, Progress
 from radproof.data.images import to_unit
@@ -102,5 +99,9 @@ def _positive(known: Features, asked: Features, shown: NDArray[np.bool_]) -> NDA
 
 
 def _regression(known: Features, asked: Features, truth: NDArray[np.generic]) -> Scores:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     return np.asarray(model.fit(known, truth).predict_proba(asked), dtype=np.float64)

@@ -16,13 +16,12 @@ set holds twice. Phantoms of two patients reach 0.91.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter
-from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from radproof.core.progress import Progress
@@ -81,6 +80,8 @@ def find_twins(thumbs: Floats, groups: Sequence[str], progress: Progress) -> lis
 
     Flat thumbnails match nothing.
     """
+    if len(set(groups)) > 1:
+        import_module("sklearn.neighbors")  # a limit holds for libraries that are loaded
     # Matrices are small here: several threads would only wait for one another.
     with threadpool_limits(1):
         return _found(thumbs, groups, progress)
@@ -107,6 +108,8 @@ def _candidates(thumbs: Floats, asked: NDArray[np.intp], known: NDArray[np.intp]
     """(asked row, known row, pose) of the most alike, at most CANDIDATES per asked row."""
     if not len(asked) or not len(known):
         return []
+    from sklearn.neighbors import NearestNeighbors
+
     index = NearestNeighbors(n_neighbors=min(CANDIDATES, len(known)), algorithm="brute")
     index.fit(_embedding(thumbs[known], UPRIGHT))
     found: list[dict[int, tuple[float, int]]] = [{} for _ in asked]
@@ -126,6 +129,8 @@ def _candidates(thumbs: Floats, asked: NDArray[np.intp], known: NDArray[np.intp]
 
 def _confirm(image: Floats, template: Floats, start: tuple[int, float, float, int, int]) -> tuple[float, bool]:
     """How well the detail agrees after alignment, and whether one is the other's mirror image."""
+    from scipy.ndimage import gaussian_filter
+
     pose = _aligned(gaussian_filter(image, 1), gaussian_filter(template, 1), _pose(*start))
     detail = np.stack([image, template]) - gaussian_filter(np.stack([image, template]), (0, 2, 2))
     ours = _sampled(detail[:1], pose)[0]

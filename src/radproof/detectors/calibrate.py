@@ -17,7 +17,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv
 
 from radproof.core.records import Record
 from radproof.core.rng import numpy_generator
@@ -147,6 +146,8 @@ def _rank(n: int, rate: float) -> int:
 
 def _achieved(share: float, n: int, rank: int) -> float:
     """What the achieved rate stays under in this share of calibration sets."""
+    from scipy.special import betaincinv
+
     return float(betaincinv(n + 1 - rank, rank, share))
 
 

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from radproof.detectors.look import Look
@@ -24,6 +22,9 @@ def kin(pieces: Sequence[Look]) -> Tensor:
 
     Where fewer than ten groups are found, every image is a group of its own.
     """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
     found = torch.cat([_thumbnails(piece.x) for piece in pieces])
     count, groups = connected_components(csr_array((found @ found.T > _ALIKE).numpy()), directed=False)
     return torch.arange(len(found)) if count < _FEWEST else torch.from_numpy(groups).long()

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-from sklearn.covariance import ledoit_wolf_shrinkage
 from torch import Tensor
 
 from radproof.detectors.kin import folds, kin
@@ -119,6 +118,8 @@ def _left_out(features: Tensor, classes: Tensor, part: Tensor) -> Tensor:
 
 def _inverse_root(scaled: Tensor) -> Tensor:
     """W (F, F) with WᵀW the inverse of the shrunk covariance of centred rows (N, F)."""
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
     shrinkage = max(float(ledoit_wolf_shrinkage(scaled.numpy(), assume_centered=True)), _LEAST)
     covariance = scaled.T @ scaled / len(scaled)
     eye = torch.eye(len(covariance), dtype=covariance.dtype)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
 from radproof.detectors.common import take
@@ -36,6 +35,8 @@ class Usual:
     @classmethod
     def of(cls, table: Tensor) -> Self:
         """Learnt from clean measurements (N, F)."""
+        from sklearn.covariance import ledoit_wolf
+
         table = table.detach().double().cpu()
         mean, scale = table.mean(0), table.std(0) + _LEAST
         covariance, _ = ledoit_wolf(((table - mean) / scale).numpy(), assume_centered=True)

@@ -7,8 +7,6 @@ and temperature scaling. Brier, "Verification of forecasts expressed in terms of
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_softmax, softmax
 
 from radproof.core.types import Head
 
@@ -19,12 +17,16 @@ TEMPERATURES = (0.05, 20.0)
 
 def probabilities(logits: ArrayLike, head: Head) -> Floats:
     """(N, K) probabilities in float64: softmax over classes, or a sigmoid per finding."""
+    from scipy.special import expit, softmax
+
     values = np.asarray(logits, dtype=np.float64)
     return softmax(values, axis=1) if head == "softmax" else expit(values)
 
 
 def losses(logits: ArrayLike, y: ArrayLike, head: Head) -> Floats:
     """Negative log-likelihood of each image, (N,): cross-entropy, or binary cross-entropy averaged over findings."""
+    from scipy.special import log_softmax
+
     values = np.asarray(logits, dtype=np.float64)
     if head == "softmax":
         truth = np.asarray(y, dtype=np.int64)
@@ -69,6 +71,8 @@ def brier(p: ArrayLike, y: ArrayLike, head: Head) -> float:
 
 def fit_temperature(logits: ArrayLike, y: ArrayLike, head: Head) -> float:
     """The temperature in [0.05, 20] whose logits / temperature are likeliest; fit it on validation images only."""
+    from scipy.optimize import minimize_scalar
+
     values = np.asarray(logits, dtype=np.float64)
 
     def loss(log_temperature: float) -> float:

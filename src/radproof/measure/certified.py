@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from radproof.errors import BadInput
 
@@ -44,12 +43,16 @@ def lower_bound(hits: int, n: int, alpha: float) -> float:
     """
     if not 0 <= hits <= n or n < 1 or not 0 < alpha < 1:
         raise BadInput(f"expected 0 <= hits <= n, n >= 1 and alpha in (0, 1), got {hits} of {n} at alpha {alpha}")
-    return 0.0 if hits == 0 else float(stats.beta.ppf(alpha, hits, n - hits + 1))
+    from scipy.special import betaincinv
+
+    return 0.0 if hits == 0 else float(betaincinv(hits, n - hits + 1, alpha))
 
 
 def radius(p_low: float, sigma: float) -> float:
     """sigma · Phi⁻¹(p_low), the L2 norm below which no change turns the answer; 0 for p_low <= 1/2."""
-    return sigma * float(stats.norm.ppf(p_low)) if p_low > 0.5 else 0.0
+    from scipy.special import ndtri
+
+    return sigma * float(ndtri(p_low)) if p_low > 0.5 else 0.0
 
 
 def largest_radius(sigma: float, n: int, alpha: float) -> float:
@@ -79,6 +82,8 @@ def majority(counts: Counts, alpha: float) -> int | None:
     second = int(counts[ranked[1]]) if len(counts) > 1 else 0
     if first + second == 0:
         return None
+    from scipy import stats
+
     p = stats.binomtest(first, first + second, 0.5).pvalue
     return int(ranked[0]) if p <= alpha else None
 

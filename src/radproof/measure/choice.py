@@ -21,7 +21,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from radproof.core.records import Estimate, Record
 from radproof.errors import BadInput
@@ -121,6 +120,8 @@ def forced_choice(
 
 def d_prime(proportion: float) -> float:
     """√2·z(proportion correct), between -MOST and MOST."""
+    from scipy.special import ndtri
+
     return float(np.clip(math.sqrt(2) * ndtri(proportion), -MOST, MOST))
 
 

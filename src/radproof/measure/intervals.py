@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from radproof.core.params import show_fraction
 from radproof.core.records import Estimate
@@ -179,9 +178,11 @@ class Resampler:
 
 def clopper_pearson(value: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Two-sided exact bounds of the proportion `value` of n; (0, 1) where n is 0."""
+    from scipy.special import betaincinv
+
     hits, tail = round(value * n), (1 - confidence) / 2
-    low = 0.0 if hits == 0 else float(stats.beta.ppf(tail, hits, n - hits + 1))
-    high = 1.0 if hits == n else float(stats.beta.ppf(1 - tail, hits + 1, n - hits))
+    low = 0.0 if hits == 0 else float(betaincinv(hits, n - hits + 1, tail))
+    high = 1.0 if hits == n else float(betaincinv(hits + 1, n - hits, 1 - tail))
     return low, high
 
 

@@ -17,7 +17,6 @@ from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv, ndtri
 
 from radproof.core.records import Estimate, Record
 
@@ -83,12 +82,16 @@ def columns(said: Sequence[bool], correct: Sequence[bool]) -> Numbers:
 
 def unbiased(hits: Numbers, lefts: Numbers, false_alarms: Numbers, rights: Numbers) -> Numbers:
     """(z(H) − z(F))/√2, log-linear."""
+    from scipy.special import ndtri
+
     shares = (hits + 0.5) / (lefts + 1), (false_alarms + 0.5) / (rights + 1)
     return (ndtri(shares[0]) - ndtri(shares[1])) / math.sqrt(2)
 
 
 def sides_of(told: Numbers, drawn: Numbers | None = None, confidence: float = 0.95) -> Sides:
     """From columns (4, N); `drawn` (4, draws): their sums where images were drawn again, whose spread counts too."""
+    from scipy.special import ndtri
+
     hits, lefts, alarms, rights = (int(one) for one in told.sum(axis=1))
     n, tail = lefts + rights, (1 - confidence) / 2
     low, high = exact(hits + alarms, n, confidence)
@@ -111,6 +114,8 @@ def sides_of(told: Numbers, drawn: Numbers | None = None, confidence: float = 0.
 
 def exact(right: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Clopper and Pearson's bounds of a proportion; 0 and 1 where nothing, or everything, was right."""
+    from scipy.special import betaincinv
+
     tail = (1 - confidence) / 2
     low = 0.0 if right == 0 else float(betaincinv(right, n - right + 1, tail))
     high = 1.0 if right == n else float(betaincinv(right + 1, n - right, 1 - tail))
@@ -119,6 +124,8 @@ def exact(right: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
 
 def _spread(count: int, n: int) -> float:
     """Variance of z of a share."""
+    from scipy.special import ndtri
+
     share = (count + 0.5) / (n + 1)
     density = math.exp(-(float(ndtri(share)) ** 2) / 2) / math.sqrt(2 * math.pi)
     return share * (1 - share) / ((n + 1) * density**2)

@@ -13,9 +13,6 @@ import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.special import softmax
-from scipy.stats import rankdata
 from torch import Tensor
 
 from radproof.measure.calibration import fit_temperature, losses
@@ -166,6 +163,8 @@ def likelier_order(logits: NDArray[np.float64], truth: Any, blueprint: Blueprint
 
 def _best_order(said: NDArray[Any], truth: NDArray[Any], classes: int) -> NDArray[np.int64]:
     """For each answer a class, so that recall is highest; answers stay where nothing speaks against it."""
+    from scipy.optimize import linear_sum_assignment
+
     confusion = np.zeros((classes, classes))
     np.add.at(confusion, (said, truth), 1)
     recall = confusion / np.maximum(confusion.sum(0), 1) + 1e-6 * np.eye(classes)
@@ -199,6 +198,8 @@ def _answers(model: ImageClassifier, x: Tensor) -> NDArray[np.float64]:
 
 
 def _trial(name: str, blueprint: Blueprint, logits: NDArray[np.float64], truth: NDArray[Any]) -> Trial:
+    from scipy.special import softmax
+
     if not np.isfinite(logits).all():
         return Trial(name, blueprint, 0.0, 0.0, 0.0, np.full(len(logits), -np.inf))
     head = blueprint.head
@@ -218,6 +219,8 @@ def _trial(name: str, blueprint: Blueprint, logits: NDArray[np.float64], truth: 
 
 def _auroc(scores: NDArray[np.float64], is_in: NDArray[np.bool_]) -> float:
     """The mean over columns that hold both; half where none does."""
+    from scipy.stats import rankdata
+
     found = [
         (rankdata(score)[one].mean() - (one.sum() + 1) / 2) / (~one).sum()
         for score, one in zip(scores.T, is_in.T, strict=True)

@@ -10,7 +10,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
@@ -98,8 +97,12 @@ def load_backbone(model: ImageClassifier, path: Path) -> None:
 
 
 def _known(architecture: str) -> None:
+    if architecture == CXRNET:
+        return
+    import timm
+
     # timm also takes names such as "hf-hub:…", which would fetch from anywhere; those are no known models.
-    if architecture == CXRNET or timm.is_model(architecture):
+    if timm.is_model(architecture):
         return
     near = get_close_matches(architecture.lower(), [CXRNET, *timm.list_models()], n=3)
     hint = f"; did you mean {', '.join(near)}?" if near else "; known: cxrnet and the networks of timm.list_models()"
@@ -111,6 +114,8 @@ def _usual(architecture: str) -> tuple[Any, tuple[float, ...], tuple[float, ...]
     _known(architecture)
     if architecture == CXRNET:
         return 1, (MEAN,), (STD,)
+    import timm
+
     config = timm.get_pretrained_cfg(architecture)
     if config is None:
         return 3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -122,6 +127,8 @@ def _backbone(architecture: str, pretrained: bool) -> nn.Module:
         if pretrained:
             raise BadModel("cxrnet has no pretrained weights; leave pretrained out")
         return CXRNet()
+    import timm
+
     try:
         return timm.create_model(architecture, pretrained=pretrained, num_classes=0, global_pool="avg", in_chans=3)
     except Exception as error:

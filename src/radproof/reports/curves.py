@@ -5,9 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
-from matplotlib.figure import Figure
-
 from radproof.core.files import atomic
 
 HISTORY, CURVES = "history.json", "curves.svg"
@@ -15,6 +12,9 @@ HISTORY, CURVES = "history.json", "curves.svg"
 
 def write_curves(folder: Path) -> Path:
     """Draw `folder`/curves.svg from `folder`/history.json: losses left, accuracy and AUROC right; equal bytes."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     epochs: list[dict[str, Any]] = json.loads((folder / HISTORY).read_text(encoding="utf-8"))["epochs"]
     at = range(1, len(epochs) + 1)
     with rc_context({"svg.hashsalt": "radproof", "font.size": 9}):

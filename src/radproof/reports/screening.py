@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib import colormaps
-from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -97,6 +95,9 @@ def write_page(folder: Path, judged: Judged, guard: Guard, *, phantom: bool = Fa
 
 def render(page: Page) -> str:
     """The page as text; equal pages give equal bytes."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
     environment = Environment(
         loader=PackageLoader("radproof.reports"),
         autoescape=True,
@@ -200,6 +201,8 @@ def _size(grid: Grid) -> str:
 
 def _over(image: NDArray[np.float32], heat: NDArray[np.float32]) -> NDArray[np.float32]:
     """A heat map (H, W) in [0, 1] over an image (H, W, 3): clear where there is none."""
+    from matplotlib import colormaps
+
     colours = np.asarray(colormaps[COLOURS](heat))[..., :3].astype(np.float32)
     weight = STRENGTH * heat[..., None]
     return (image * (1 - weight) + colours * weight).astype(np.float32)

@@ -9,8 +9,6 @@ import math
 
 import torch
 from torch import Generator, Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as T
 
 from radproof.core.rng import numpy_generator
 from radproof.training.augment_mix import augmix
@@ -45,6 +43,9 @@ def _one(image: Tensor, row: list[float], recipe: AugmentRecipe, bank: Bank | No
 
 
 def _placed_and_exposed(image: Tensor, row: list[float], recipe: AugmentRecipe) -> Tensor:
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional as T
+
     turn, zoom, right, down, brightness, contrast, gamma, flip = row
     height, width = image.shape[1:]
     if recipe.flip and flip < 0:

@@ -11,8 +11,6 @@ from collections.abc import Callable
 import torch
 from numpy.random import Generator
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as T
 
 from radproof.training.recipe import AugmentRecipe
 
@@ -42,6 +40,9 @@ def _chain(image: Tensor, rng: Generator, severity: float) -> Tensor:
 
 
 def _moved(image: Tensor, *, angle: float = 0, right: float = 0, down: float = 0, shear: float = 0) -> Tensor:
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional as T
+
     return T.affine(
         image,
         angle=angle,
@@ -75,16 +76,22 @@ def shear(image: Tensor, s: float) -> Tensor:
 
 def expose(image: Tensor, s: float) -> Tensor:
     """Gamma between 1/2 and 2."""
+    from torchvision.transforms.v2 import functional as T
+
     return T.adjust_gamma(image, 2**s)
 
 
 def contrast(image: Tensor, s: float) -> Tensor:
     """Contrast about the mean, times 1/2 to 2."""
+    from torchvision.transforms.v2 import functional as T
+
     return T.adjust_contrast(image, 2**s)
 
 
 def equalise(image: Tensor, s: float) -> Tensor:
     """Greys towards equally frequent ones; full strength is histogram equalisation."""
+    from torchvision.transforms.v2 import functional as T
+
     return torch.lerp(image, T.equalize(image), abs(s))
 
 
@@ -96,6 +103,8 @@ def posterise(image: Tensor, s: float) -> Tensor:
 
 def blur(image: Tensor, s: float) -> Tensor:
     """Gaussian blur of up to 1 % of the shorter side."""
+    from torchvision.transforms.v2 import functional as T
+
     sigma = abs(s) * min(image.shape[1:]) / 100
     reach = min(math.ceil(3 * sigma), min(image.shape[1:]) - 1)
     return T.gaussian_blur(image, kernel_size=[2 * reach + 1] * 2, sigma=[sigma] * 2) if reach else image

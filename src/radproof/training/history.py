@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from radproof.core.files import write_text
@@ -75,6 +74,8 @@ def score(logits: Tensor, targets: Tensor, head: Head) -> Scored:
 
 def macro_auroc(logits: NDArray[np.float64], truth: NDArray[Any], head: Head) -> float | None:
     """Mean AUROC, one class against the rest, over the classes that some but not all images show."""
+    from sklearn.metrics import roc_auc_score
+
     shown = truth[:, None] == np.arange(logits.shape[1]) if head == "softmax" else truth > 0.5
     p = probabilities(logits, head)
     mixed = [k for k in range(logits.shape[1]) if 0 < shown[:, k].sum() < len(shown)]

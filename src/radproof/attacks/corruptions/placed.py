@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2.functional import rotate
 
 from radproof.attacks.corruptions.graded import MODERATE, EachImage, Severity, at, either, uniform
 from radproof.attacks.registry import Corruption, corruption
@@ -30,6 +28,9 @@ class Turned:
 
     def __call__(self, image: Tensor, rng: Generator) -> Tensor:
         """Left or right by a coin's choice."""
+        from torchvision.transforms import InterpolationMode
+        from torchvision.transforms.v2.functional import rotate
+
         return rotate(image, either(rng) * self.degrees, interpolation=InterpolationMode.BILINEAR)
 
 

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from PIL import Image
 from pydantic import Field
 from torch import Generator, Tensor
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from radproof.attacks.corruptions.graded import MODERATE, EachImage, Severity, at, uniform
 from radproof.attacks.registry import Corruption, corruption
@@ -29,6 +28,8 @@ class Focal:
 
     def __call__(self, image: Tensor, rng: Generator) -> Tensor:
         """The rim is mirrored."""
+        from torchvision.transforms.v2.functional import gaussian_blur
+
         sigma = self.spread * min(image.shape[1:])
         size = 2 * max(1, math.ceil(3 * sigma)) + 1
         return gaussian_blur(image, [size, size], [sigma, sigma])

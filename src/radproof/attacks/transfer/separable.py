@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.fft import dct
 from torch import Tensor
 
 SHRINK = 0.8  # of a side, when a block is resized down and up
@@ -40,6 +39,8 @@ def down_and_up(side: int) -> Tensor:
 @lru_cache(maxsize=128)
 def low_pass(side: int) -> Tensor:
     """(side, side) float32: the cosine transform (DCT-II), its highest floor(0.4*side) terms zeroed, and back."""
+    from scipy.fft import dct
+
     basis = np.asarray(dct(np.eye(side), axis=0, norm="ortho"))[: side - int(DROPPED * side)]
     return torch.from_numpy(basis.T @ basis).float()
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import numpy as np
 import torch
 from pydantic import Field
-from scipy.fft import dct
 from torch import Generator, Tensor
 
 from radproof.attacks.ascent import Ascent
@@ -44,6 +43,8 @@ class SpectrumNoise:
 @lru_cache(maxsize=16)
 def _cosines(side: int) -> Tensor:
     """(side, side) float64: the orthonormal DCT-II as a matrix; its transpose is the inverse."""
+    from scipy.fft import dct
+
     return torch.from_numpy(np.asarray(dct(np.eye(side), axis=0, norm="ortho")))
 
 

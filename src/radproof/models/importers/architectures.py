@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, cast
 
-import timm
-import torchvision
 from torch import nn
 
 from radproof.errors import BadModel
@@ -31,9 +29,13 @@ def known(architecture: str) -> None:
     """Raise BadModel for a name that neither timm nor torchvision builds by itself."""
     name = architecture.removeprefix(VISION)
     if architecture.startswith(VISION):
+        import torchvision
+
         names: list[str] = torchvision.models.list_models(module=torchvision.models)
         fits = name in names
     else:
+        import timm
+
         names = timm.list_models()
         fits = timm.is_model(name)
     if not fits:  # timm takes also "hf-hub:…", which would fetch from anywhere
@@ -77,7 +79,11 @@ def _made(architecture: str, classes: int | None, channels: int) -> nn.Module:
     name = architecture.removeprefix(VISION)
     try:
         if not architecture.startswith(VISION):
+            import timm
+
             return timm.create_model(name, pretrained=False, in_chans=channels, **more)
+        import torchvision
+
         extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
         network = torchvision.models.get_model(name, weights=None, **more, **extra)
     except Exception as error:  # each network raises what it likes

@@ -4,7 +4,6 @@
 from typing import Any
 
 import torch
-from timm.layers._fx import get_notrace_functions, get_notrace_modules
 from torch import Tensor, nn
 from torch.fx import GraphModule, Tracer
 
@@ -20,6 +19,8 @@ class _Tracer(Tracer):
     """Leaves whole what timm says cannot be traced: it asks for sizes."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        from timm.layers._fx import get_notrace_modules
+
         return type(m) in get_notrace_modules() or super().is_leaf_module(m, module_qualified_name)
 
 
@@ -47,6 +48,8 @@ def traced(
 
 
 def _symbolic(network: nn.Module, example: Tensor) -> GraphModule:
+    from timm.layers._fx import get_notrace_functions
+
     tracer = _Tracer(autowrap_functions=tuple(get_notrace_functions()))
     return GraphModule(network, tracer.trace(network))
 
