@@ -301,7 +301,8 @@ def describe(model: Path, *, progress: Progress = SILENT, **how: Any) -> Describ
 def take_data(archive: Path, out: Path, *, progress: Progress = SILENT, **how: Any) -> Received:
     """Import a stranger's zip archive into `out`: PNG files and a manifest, nothing of the originals, and an audit.
 
-    `how`: labels, classes, multi_label, label_tag. What it says names no file. Nothing is left of what cannot be used.
+    `how`: labels, classes, multi_label, label_tag, strict (else 5 % of the files may be unreadable). What it says names
+    no file. Nothing is left of what cannot be used.
     """
     return receive_data(archive, out, progress=progress, **how)
 

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +23,9 @@ from tests.data.dicom.conftest import data_set, write
 
 from radproof import app
 from radproof.assess import describing, receiving
+from radproof.data import foreign, volumes
 from radproof.data.manifest import Manifest
-from radproof.errors import BadInput, RadproofError
+from radproof.errors import BadData, BadInput, RadproofError
 from radproof.jobs.importing import KINDS
 from radproof.jobs.kinds import Outcome
 from radproof.jobs.queue import Jobs
@@ -167,6 +169,83 @@ def test_files_that_cannot_be_read_are_left_out_by_their_number(tmp_path: Path) 
     assert found.images == 12 and found.excluded_count == 1
     (one,) = found.excluded
     assert one.index == 13 and len(one.sha256) == 16 and one.reason and NAME not in one.reason
+    told = found.audit.unreadable
+    assert (told.files, told.of, told.most) == (1, 13, 1) and list(told.reasons.values()) == [1]
+    assert found.audit.lines[0].startswith("1 file cannot be read (7.7 % of 13; 1 may be left out): 1 × ")
+    assert NAME not in str(found.audit)
+
+
+def spoilt(count: int) -> bytes:
+    """Forty good images, some that end too early and a text."""
+    broken = {f"set/Normal/{NAME}_{n}x.png": png(n)[: 200 + n] for n in range(count - 1)}
+    return packed({**folders(20), **broken, f"set/Normal/{NAME}_y.png": f"Patient {NAME}".encode()})
+
+
+@pytest.mark.usefixtures("here")
+def test_more_unreadable_files_than_one_in_twenty_fail_the_import_with_the_list(tmp_path: Path) -> None:
+    found = take(spoilt(2), tmp_path)
+    assert found.images == 40 and found.audit.unreadable.files == found.audit.unreadable.most == 2
+    (tmp_path / "out").rename(tmp_path / "first")
+    with pytest.raises(
+        BadData, match=r"3 of 43 files cannot be read, and 2 may be left out: 2 × .*truncated.*; 1 × "
+    ) as e:
+        take(spoilt(3), tmp_path)
+    assert NAME not in str(e.value) and not (tmp_path / "out").exists()
+    with pytest.raises(BadData, match="2 of 42 files cannot be read, and none may be left out"):
+        take(spoilt(2), tmp_path, strict=True)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_class_whose_images_all_cannot_be_read_fails_the_import(tmp_path: Path) -> None:
+    broken = {f"set/Oedema/{n}.png": bytes(n + 1) for n in range(3)}
+    with pytest.raises(BadData, match="no image shows the class …"):
+        take(packed({**folders(30), **broken}), tmp_path)
+
+
+@pytest.mark.usefixtures("here")
+def test_damaged_dicom_files_are_left_out_whether_header_or_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign, "inside", lambda: True)
+    files = dict(zip_files(dicoms(tmp_path, 40)))
+    names = list(files)
+    files[names[3]] = files[names[3]][:300]  # within the header
+    files[names[5]] = files[names[5]][:-100]
+    found = take(packed(files), tmp_path)
+    assert (found.source, found.images, found.patients) == ("dicom", 38, 38)
+    assert [one.index for one in found.excluded] == [4, 6] and found.audit.unreadable.of == 40
+    assert NAME not in found.model_dump_json() and len(Manifest.read(tmp_path / "out")) == 38
+    (tmp_path / "out").rename(tmp_path / "first")
+    with pytest.raises(BadData, match="2 of 40 files cannot be read, and none"):
+        take(packed(files), tmp_path, strict=True)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_damaged_volume_is_left_out_once_and_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    monkeypatch.setattr(foreign, "inside", lambda: True)
+    files: dict[str, bytes] = {}
+    for number in range(9):
+        voxels = np.random.default_rng(number).integers(0, 999, (12, 12, 3)).astype(np.int16)
+        files[f"{NAME}{number}.nii"] = nibabel.Nifti1Image(voxels, np.eye(4)).to_bytes()
+    files[f"{NAME}4.nii"] = files[f"{NAME}4.nii"][:-50]
+    table = "path,label\n" + "\n".join(f"{name},{'ab'[n % 2]}" for n, name in enumerate(files))
+    opened = Counter[str]()
+    real = volumes._voxels
+
+    def counted(path: Path, grid: Any) -> Any:
+        opened[path.name] += 1
+        return real(path, grid)
+
+    monkeypatch.setattr(volumes, "_voxels", counted)
+    found = take(packed({**files, "labels.csv": table.encode()}), tmp_path)
+    assert (found.source, found.images, found.excluded_count) == ("nifti", 24, 1)
+    assert found.excluded[0].index == 5 and found.audit.unreadable.of == 9 and opened[f"{NAME}4.nii"] == 1
+
+
+def zip_files(archive: bytes) -> list[tuple[str, bytes]]:
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        return [(info.filename, opened.read(info)) for info in opened.infolist()]
 
 
 @pytest.mark.usefixtures("here")
@@ -236,10 +315,10 @@ def test_a_manifest_of_somebody_else_reaches_nothing_outside(tmp_path: Path) -> 
     assert NAME not in str(manifest.samples) + str(manifest.source)
 
 
-def dicoms(tmp_path: Path) -> bytes:
+def dicoms(tmp_path: Path, count: int = 12) -> bytes:
     """A patient's name in headers, in names of files, and burnt into nothing."""
     files: dict[str, bytes] = {}
-    for number in range(12):
+    for number in range(count):
         pixels = np.random.default_rng(number).integers(0, 4000, (24, 24)).astype(np.uint16)
         ds = data_set(
             pixels, stored=12, PatientName=f"{NAME}^Erika", PatientID=f"{NAME}-{number}",

@@ -28,6 +28,7 @@ from radproof.core.names import nearest
 from radproof.core.progress import Progress
 from radproof.core.rng import generator
 from radproof.core.types import Attack, Classifier
+from radproof.data.damaged import Damage, refuse
 from radproof.data.load import grids, load_batch, partition
 from radproof.data.manifest import Manifest
 from radproof.data.sources import open_data
@@ -116,8 +117,8 @@ def _check_denoisers(plan: Plan) -> None:
             make_attack(wanted.denoiser, wanted.denoiser.eps)
 
 
-def open_manifest(data: DataPlan, cache: Path, progress: Progress) -> Manifest:
-    """The data set, split."""
+def open_manifest(data: DataPlan, cache: Path, progress: Progress, *, damaged: Damage = refuse) -> Manifest:
+    """The data set, split; `damaged` as in data.foreign."""
     return open_data(
         data.kind,
         None if data.path is None else Path(data.path),
@@ -136,6 +137,7 @@ def open_manifest(data: DataPlan, cache: Path, progress: Progress) -> Manifest:
         voi=data.voi,
         axis=data.axis,
         slices=data.slices,
+        damaged=damaged,
         cache=cache,
         progress=progress,
     )

@@ -7,6 +7,7 @@ from typing import Literal
 
 from radproof.assess.baselines import shortcuts
 from radproof.assess.result import Shortcut
+from radproof.assess.unreadable import Excluded, UnreadableFacts
 from radproof.core.progress import Progress
 from radproof.core.records import Record
 from radproof.core.types import Head
@@ -16,16 +17,8 @@ from radproof.data.manifest import FOLDS, Manifest
 from radproof.data.zipped import Unpacked
 from radproof.measure.intervals import Resampler
 
-_SHOWN = 200  # excluded files, and grids, that are listed
+_SHOWN = 200  # grids and views that are listed
 REMOVED = "the uploaded archive and the original files were removed once the images were imported"
-
-
-class Excluded(Record):
-    """A file that is no usable image: by its number in the archive."""
-
-    index: int  # 1 is the first entry; 0 where it is not known
-    sha256: str  # its first 16 digits
-    reason: str
 
 
 class FoldFacts(Record):
@@ -52,6 +45,7 @@ class AuditFacts(Record):
     failed: bool
     lines: tuple[str, ...]  # the findings in words, images by their ids
     shortcuts: tuple[Shortcut, ...] = ()  # what can be told without a look at what the images show
+    unreadable: UnreadableFacts = UnreadableFacts()
 
 
 class Received(Record):
@@ -85,6 +79,8 @@ def facts_of(
     excluded: Sequence[Excluded],
     unpacked: Unpacked,
     progress: Progress,
+    *,
+    damaged: UnreadableFacts | None = None,
 ) -> Received:
     """Of a data set as it was `made` from what was `found`: the audit looks at the latter, whose names say more."""
     looked = audit(found, progress=progress)
@@ -111,12 +107,26 @@ def facts_of(
         ),
         views=dict(Counter(sample.view for sample in made.samples if sample.view).most_common(_SHOWN)),
         left_out={**left_out, **{reason: count for reason, count in unpacked.left_out.items() if count}},
-        excluded=tuple(excluded[:_SHOWN]),
-        excluded_count=len(excluded),
-        audit=AuditFacts(failed=looked.failed, lines=tuple(looked.lines()), shortcuts=offered),
+        excluded=tuple(excluded),
+        excluded_count=damaged.files if damaged else len(excluded),
+        audit=AuditFacts(
+            failed=looked.failed,
+            lines=(*(_told(damaged) if damaged else ()), *looked.lines()),
+            shortcuts=offered,
+            unreadable=damaged or UnreadableFacts(),
+        ),
         bytes=sum(sample.size for sample in made.samples),
         fingerprint=made.fingerprint(),
     )
+
+
+def _told(damaged: UnreadableFacts) -> tuple[str, ...]:
+    if not damaged.files:
+        return ()
+    verb = "file cannot" if damaged.files == 1 else "files cannot"
+    share = f"{100 * damaged.files / damaged.of:.2g} %"
+    why = "; ".join(f"{count} × {reason}" for reason, count in damaged.reasons.items())
+    return (f"{damaged.files} {verb} be read ({share} of {damaged.of}; {damaged.most} may be left out): {why}",)
 
 
 def _fold(made: Manifest, name: str) -> FoldFacts:

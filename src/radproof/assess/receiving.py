@@ -12,10 +12,11 @@ from typing import Any
 
 from radproof.assess.material import open_manifest
 from radproof.assess.plan import checked
-from radproof.assess.received import Excluded, Received, facts_of
+from radproof.assess.received import Received, facts_of
 from radproof.assess.sections import DataPlan
 from radproof.assess.sheltered import call, said
 from radproof.assess.unnamed import Unnamed
+from radproof.assess.unreadable import Unreadable
 from radproof.core.files import write_text
 from radproof.core.progress import SILENT, Progress
 from radproof.data.augmented import STEP, is_augmented
@@ -25,6 +26,7 @@ from radproof.data.kinds import kind_of
 from radproof.data.label_columns import plain_text
 from radproof.data.load import read_pixels, store
 from radproof.data.manifest import FOLDS, NAME, Manifest, Sample
+from radproof.data.nifti import SUFFIXES as VOLUMES
 from radproof.data.pool import each
 from radproof.data.table import inner_path, read_table
 from radproof.data.zipped import Unpacked, unpack_zip
@@ -34,7 +36,6 @@ FACTS = "about.json"
 _LABELS = ("label", "class", "finding", "finding_labels", "finding labels")
 _SOURCE = ("kind", "split", "seed", "patients", "multi_label", "count", "size", "inflated")  # of a stranger's manifest
 _WORD = 40  # characters of what is kept of it
-_SHARE = 0.5  # of the images that must be readable
 
 
 def receive(
@@ -42,7 +43,8 @@ def receive(
 ) -> Received:
     """Import an archive into the folder `out`, whole or not at all; found there again if an earlier call finished.
 
-    `how`: classes, multi_label, label_tag. Raises BadData or BadImage, in words without names of files; StorageFull.
+    A few files that cannot be read are left out, and told. `how`: classes, multi_label, label_tag, strict (no file may
+    be left out). Raises BadData or BadImage, in words without names of files; StorageFull.
     """
     if (out / FACTS).is_file():
         return Received.model_validate_json((out / FACTS).read_bytes())
@@ -86,7 +88,10 @@ def task(
         root, above = _inner(work / "in")
         table = Path(labels) if labels else _table(root)
         words.table(table)
-        return _import(root, above, table, folder, unpacked, how, progress).model_dump(mode="json")
+        numbers = {path: number for number, path in enumerate(unpacked.paths, 1)}
+        left = Unreadable(numbers, above, words, root, strict=bool(how.get("strict")))
+        how = {name: value for name, value in how.items() if name != "strict"}
+        return _import(root, left, table, folder, unpacked, how, progress).model_dump(mode="json")
     except RadproofError as error:
         raise type(error)(words.without(str(error), work)) from None
     finally:
@@ -95,7 +100,7 @@ def task(
 
 def _import(
     root: Path,
-    above: str,
+    left: Unreadable,
     table: Path | None,
     out: Path,
     unpacked: Unpacked,
@@ -104,21 +109,29 @@ def _import(
 ) -> Received:
     kind, told = _told(root, table)
     plan = checked(DataPlan, {"kind": kind, "path": str(root), **told, **how}, "data")
-    found = open_manifest(plan, root.parent / "cache" if root.is_file() else out / "work" / "cache", progress)
+    cache = root.parent / "cache" if root.is_file() else out / "work" / "cache"
+    try:
+        found = open_manifest(plan, cache, progress, damaged=left.add)
+    except BadData as error:
+        raise BadData(
+            f"{error}; {len(left)} file(s) cannot be read: {left.listed()}" if len(left) else str(error)
+        ) from None
     for label in found.labels:
         plain_text(label, "name of a class", where="the data", wanted=True)
     if kind == "manifest":
         found = _own_words(found, root)
-    numbers = {path: number for number, path in enumerate(unpacked.paths, 1)}
     if kind in READERS:
+        damaged = left.facts(_files(kind, found, unpacked, left))
         (found.root / "images").rename(out / "images")
-        made, excluded, found = Manifest(out, *_rest(found)), (), Manifest(out, *_rest(found))
+        made = found = Manifest(out, *_rest(found))
     else:
-        made, excluded = _stored(found, out, above, numbers, progress)
+        made = _stored(found, out, left, progress)
+        damaged = left.facts(len(made))
+        check_classes(made.samples, made.labels, remedy="its images cannot be read")
         kept = {sample.id for sample in made.samples}
         found = found.only(sample for sample in found.samples if sample.id in kept)
     made.write(out / NAME)
-    return facts_of(made, found, kind, excluded, unpacked, progress)
+    return facts_of(made, found, kind, left.excluded(), unpacked, progress, damaged=damaged)
 
 
 def _rest(found: Manifest) -> tuple[Any, ...]:
@@ -216,22 +229,24 @@ def _plain(value: object) -> bool:
     )
 
 
-def _stored(
-    found: Manifest, out: Path, above: str, numbers: Mapping[str, int], progress: Progress
-) -> tuple[Manifest, tuple[Excluded, ...]]:
-    """Every image as a PNG under its id; those that cannot be read are left out, and told by their number."""
+def _files(kind: str, found: Manifest, unpacked: Unpacked, left: Unreadable) -> int:
+    """How many of the archive's files the images come from."""
+    if kind == "dicom":
+        return len({sample.chain[0]["from"] for sample in found.samples})
+    if kind == "nifti":
+        return sum(path.lower().endswith(VOLUMES) for path in unpacked.paths) - len(left)
+    return len(found)
 
-    def one(sample: Sample) -> Sample | Excluded:
+
+def _stored(found: Manifest, out: Path, left: Unreadable, progress: Progress) -> Manifest:
+    """Every image as a PNG under its id; those that cannot be read are left out."""
+
+    def one(sample: Sample) -> Sample | None:
         try:
             return store(sample, read_pixels(sample, found.root), out)
         except BadImage as error:
-            number = numbers.get(f"{above}{sample.path}", 0)
-            return Excluded(index=number, sha256=sample.sha256[:16], reason=Unnamed().without(str(error), found.root))
+            return left.add(sample.path, error, sample.sha256)
 
     made = each(one, found.samples, stage="import images", progress=progress)
-    samples = tuple(sample for sample in made if isinstance(sample, Sample))
-    excluded = tuple(sample for sample in made if isinstance(sample, Excluded))
-    if len(samples) < _SHARE * len(made):
-        raise BadData(f"{len(excluded)} of {len(made)} images cannot be read; the first: {excluded[0].reason}")
-    check_classes(samples, found.labels, remedy="its images could not be read")
-    return Manifest(out, found.labels, samples, found.head, dict(found.source)), excluded
+    samples = tuple(sample for sample in made if sample is not None)
+    return Manifest(out, found.labels, samples, found.head, dict(found.source))

@@ -52,6 +52,9 @@ def import_(
     balance: Annotated[str | None, typer.Option(help="class or class,view: equal numbers in each fold.")] = None,
     size: Annotated[int | None, typer.Option(help="Resize the longer side.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    strict: Annotated[
+        bool, typer.Option(help="A zip: refuse it for a single file that cannot be read, not for more than 5 %.")
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -65,7 +68,7 @@ def import_(
     how: dict[str, Any] = {"classes": tuple(classes.split(",")) if classes else None, "multi_label": multi_label}
     if is_zip(source):
         with Bars(quiet=quiet) as bars:
-            told = {**how, "label_tag": label_tag, "split": split, "size": size, "seed": seed}
+            told = {**how, "label_tag": label_tag, "split": split, "size": size, "seed": seed, "strict": strict}
             took = use.take_data(source, out, labels=labels, progress=bars, **told)
         _show_taken(took, as_json=as_json)
         return

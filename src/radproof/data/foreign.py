@@ -15,6 +15,7 @@ from radproof.core.files import sha256_file
 from radproof.core.guard import Limits, guarded, inside
 from radproof.core.progress import SILENT, Progress
 from radproof.core.records import digest
+from radproof.data.damaged import Damage, refuse
 from radproof.data.manifest import NAME, Manifest
 from radproof.data.shards import shard_paths
 from radproof.errors import BadData
@@ -28,9 +29,11 @@ READERS = {
 
 
 def import_foreign(
-    kind: str, path: Path, cache: Path, how: Mapping[str, Any], *, progress: Progress = SILENT
+    kind: str, path: Path, cache: Path, how: Mapping[str, Any], *, damaged: Damage = refuse, progress: Progress = SILENT
 ) -> Manifest:
     """The data set, decoded below `cache` or found there from before; `how` are the reader's own arguments.
+
+    `damaged` counts within a guarded process alone: else every file has to be readable.
 
     Raises BadData for what cannot be read, for a file that makes its reader break the guard's limits, and as the
     readers do.
@@ -55,7 +58,7 @@ def import_foreign(
             "how": told,
         }
         if inside():
-            read(progress=progress, **arguments)
+            read(damaged=damaged, progress=progress, **arguments)
         else:
             guarded(
                 "radproof.data.foreign:read",
@@ -70,11 +73,18 @@ def import_foreign(
     return Manifest.read(out)
 
 
-def read(reader: str, path: str, out: str, how: Mapping[str, Any], progress: Progress = SILENT) -> None:
+def read(
+    reader: str,
+    path: str,
+    out: str,
+    how: Mapping[str, Any],
+    damaged: Damage = refuse,
+    progress: Progress = SILENT,
+) -> None:
     """What the guarded process does."""
     module, _, name = reader.partition(":")
     arguments = {key: Path(value) if key == "labels" else value for key, value in how.items()}
-    getattr(import_module(module), name)(Path(path), Path(out), progress=progress, **arguments)
+    getattr(import_module(module), name)(Path(path), Path(out), damaged=damaged, progress=progress, **arguments)
 
 
 def _existing(path: Path) -> Path:

@@ -20,6 +20,7 @@ from radproof.core.names import nearest
 from radproof.core.progress import SILENT, Progress
 from radproof.core.types import Head
 from radproof.data.arrays import Archive, Reel
+from radproof.data.damaged import Damage, refuse
 from radproof.data.inventory import sample_id
 from radproof.data.manifest import Fold, Manifest, Sample
 from radproof.data.pictures import Picture, materialise
@@ -37,6 +38,7 @@ def read_medmnist(
     *,
     classes: Sequence[str] | None = None,
     multi_label: bool = False,
+    damaged: Damage = refuse,
     progress: Progress = SILENT,
 ) -> Manifest:
     """Every image of an .npz file as a PNG in `out`, with the release's own folds; patients are not known.
@@ -62,7 +64,7 @@ def read_medmnist(
             "patients": "unknown",  # the release says of no set whose images they are
             "folds": "release",
         }
-        return materialise(pictures, out, labels=chosen, head=head, source=source, progress=progress)
+        return materialise(pictures, out, labels=chosen, head=head, source=source, damaged=damaged, progress=progress)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from radproof.core.depth import SIXTEEN
 from radproof.core.names import nearest
 from radproof.core.progress import SILENT, Progress
+from radproof.data.damaged import Damage, refuse
 from radproof.data.images import StoredImage
 from radproof.data.inventory import pseudonym, sample_id
 from radproof.data.labels import Claims, read_labels
@@ -35,6 +36,7 @@ def read_nifti(
     slices: Literal["all", "middle"] | int = "all",
     classes: Sequence[str] | None = None,
     multi_label: bool = False,
+    damaged: Damage = refuse,
     progress: Progress = SILENT,
 ) -> Manifest:
     """Slices of all .nii and .nii.gz files at or below `path` as 16-bit PNGs in `out`, upright, the right at the left.
@@ -42,7 +44,8 @@ def read_nifti(
     `slices`: all, the middle one, or every nth around it. `voi`: file (the header's window, else percentiles),
     percentiles (0.5 to 99.5 of the volume), minmax, or (centre, width). A row of `labels` is of a volume by its path or
     name, or of one slice as NAME#INDEX, counted from 0 from right, back or below. Volumes without a row are left out; a
-    volume is a patient of its own where the table has none. Raises BadData, BadImage or BadInput.
+    volume is a patient of its own where the table has none. Raises BadData, BadInput, or BadImage for a damaged volume
+    unless `damaged` lets it pass.
     """
     window = _voi(voi)
     _check(axis, slices)
@@ -58,7 +61,9 @@ def read_nifti(
     claims = Claims(table)
     without = 0
     for file in found:
-        grid = _grid(root, file)
+        grid = _grid(root, file, damaged)
+        if grid is None:
+            continue
         chosen = list(_slices(grid, axis, slices, file, claims))
         without += not chosen
         for index, labelled in chosen:
@@ -74,7 +79,9 @@ def read_nifti(
         "left_out": {"volumes without a row": without, "rows without a slice": claims.unused},
         "patients": "table and volumes",
     }
-    return materialise(pictures, out, labels=table.classes, head=table.head, source=source, progress=progress)
+    return materialise(
+        pictures, out, labels=table.classes, head=table.head, source=source, damaged=damaged, progress=progress
+    )
 
 
 def _voi(voi: Voi) -> str | tuple[float, float]:
@@ -101,11 +108,11 @@ def _files(path: Path, root: Path) -> Iterator[str]:
         yield path.name
 
 
-def _grid(root: Path, file: str) -> Grid:
+def _grid(root: Path, file: str, damaged: Damage) -> Grid | None:
     try:
         return read_grid(root / file)
     except BadImage as error:
-        raise BadImage(f"{file}: {error}") from None
+        return damaged(file, error)
 
 
 def _slices(grid: Grid, axis: Axis, slices: str | int, file: str, claims: Claims) -> Iterator[tuple[int, Sample]]:

@@ -10,12 +10,13 @@ from radproof.core.files import write_text
 from radproof.core.progress import SILENT, Progress
 from radproof.core.records import canonical_json
 from radproof.core.types import Head
+from radproof.data.damaged import Damage, refuse
 from radproof.data.images import StoredImage
 from radproof.data.inventory import check_classes
 from radproof.data.load import store
 from radproof.data.manifest import NAME, Manifest, Sample
 from radproof.data.pool import each
-from radproof.errors import BadData, BadInput
+from radproof.errors import BadData, BadImage, BadInput
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,14 @@ def materialise(
     labels: Sequence[str],
     head: Head,
     source: Mapping[str, Any],
+    damaged: Damage = refuse,
     progress: Progress = SILENT,
 ) -> Manifest:
     """Write images/<id>.png, images/<id>.dicom.json for sidecars and, last, the manifest into `out`.
 
-    A folder without a manifest was not finished. Raises BadData for no pictures, ids given twice or a class that none
-    shows; errors of decoding name the sample by its path within the source.
+    A folder without a manifest was not finished; pictures that `damaged` lets pass are left out. Raises BadData for no
+    pictures, ids given twice or a class that none shows; errors of decoding name the sample by its path within the
+    source.
     """
     samples = [picture.sample for picture in pictures]
     if not samples:
@@ -49,20 +52,25 @@ def materialise(
     check_classes(samples, labels, remedy="leave it out of `classes` or add images of it")
     (out / NAME).unlink(missing_ok=True)  # of an earlier import: it would vouch for images that are being replaced
 
-    def one(picture: Picture) -> Sample:
-        return _stored(picture, out)
+    def one(picture: Picture) -> Sample | None:
+        return _stored(picture, out, damaged)
 
-    made = each(one, pictures, stage="import images", progress=progress)
-    manifest = Manifest(out, tuple(labels), tuple(made), head, dict(source))
+    made = tuple(one for one in each(one, pictures, stage="import images", progress=progress) if one is not None)
+    if len(made) < len(samples):
+        check_classes(made, labels, remedy="its images cannot be read")
+    manifest = Manifest(out, tuple(labels), made, head, dict(source))
     manifest.write(out / NAME)
     return manifest
 
 
-def _stored(picture: Picture, out: Path) -> Sample:
+def _stored(picture: Picture, out: Path, damaged: Damage) -> Sample | None:
+    where = picture.sample.path or picture.sample.id
     try:
         stored = picture.load()
+    except BadImage as error:
+        return damaged(where, error)
     except BadInput as error:
-        raise type(error)(f"{picture.sample.path or picture.sample.id}: {error}") from None
+        raise type(error)(f"{where}: {error}") from None
     sample = store(picture.sample, stored, out)
     if picture.sidecar is not None:
         write_text(out / "images" / f"{sample.id}.dicom.json", canonical_json(dict(picture.sidecar)))

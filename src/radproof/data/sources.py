@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from radproof.core.names import nearest
 from radproof.core.progress import SILENT, Progress
 from radproof.core.records import digest
+from radproof.data.damaged import Damage, refuse
 from radproof.data.folder import read_folder
 from radproof.data.foreign import READERS, import_foreign
 from radproof.data.inflated import inflate as inflated_by
@@ -49,6 +50,7 @@ def open_data(
     voi: Voi = "file",
     axis: str = AXIS,
     slices: Slices = SLICES,
+    damaged: Damage = refuse,
     cache: Path,
     progress: Progress = SILENT,
 ) -> Manifest:
@@ -59,7 +61,7 @@ def open_data(
     again. `inflate` fills every class up with changed copies before the split. A manifest that was split already keeps
     its folds. `count` and, unless given, `size` concern phantoms; `patients` is the table of a folder, `labels` of
     images that lie in no folders of classes, `label_tag` and `voi` concern DICOM, `voi`, `axis` and `slices` NIfTI.
-    Raises BadData, BadPlan or UnknownName.
+    `damaged` is told of files that a foreign reader cannot read. Raises BadData, BadPlan or UnknownName.
     """
     _check_told(kind, label_tag, voi, axis, slices)
     if kind == "phantom":
@@ -67,7 +69,7 @@ def open_data(
     elif kind in READERS:
         how = _how(kind, labels, label_tag, voi, classes, multi_label)
         how |= {"axis": axis, "slices": slices} if kind == "nifti" else {}
-        manifest = import_foreign(kind, _given(kind, path), cache, how, progress=progress)
+        manifest = import_foreign(kind, _given(kind, path), cache, how, damaged=damaged, progress=progress)
     else:
         manifest = _read(kind, path, classes, multi_label, patients, labels, progress)
     if kind in ("phantom", "manifest"):

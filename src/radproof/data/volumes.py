@@ -50,6 +50,7 @@ class Volumes:
     def __init__(self) -> None:
         self._lock = Lock()
         self._kept: tuple[Path, NDArray[Any], tuple[float, float]] | None = None
+        self._broken: tuple[Path, BadImage] | None = None  # the last one that could not be read
 
     def plane(
         self, path: Path, grid: Grid, axis: int, index: int, voi: str | tuple[float, float]
@@ -62,14 +63,26 @@ class Volumes:
         with self._lock:
             if self._kept is None or self._kept[0] != path:
                 self._kept = None
-                voxels = _voxels(path, grid)
-                self._kept = path, voxels, _window(voxels, grid, voi)
+                self._kept = self._read(path, grid, voi)
             _, voxels, (low, high) = self._kept
             stored = np.take(voxels, index, axis).astype(np.float64)
         with np.errstate(all="ignore"):  # of values beyond all numbers, which are black or white
             values = np.nan_to_num(stored * grid.slope + grid.intercept, nan=low, posinf=high, neginf=low)
             share = np.clip((values - low) / (high - low), 0, 1) if high > low else np.zeros_like(values)
         return np.ascontiguousarray(np.rint(share[::-1, ::-1].T * 65535).astype(np.uint16))
+
+    def _read(
+        self, path: Path, grid: Grid, voi: str | tuple[float, float]
+    ) -> tuple[Path, NDArray[Any], tuple[float, float]]:
+        """One that could not be read is not read again for each of its slices."""
+        if self._broken is not None and self._broken[0] == path:
+            raise BadImage(str(self._broken[1]))
+        try:
+            voxels = _voxels(path, grid)
+            return path, voxels, _window(voxels, grid, voi)
+        except BadImage as error:
+            self._broken = path, error
+            raise
 
 
 def read_grid(path: Path, *, max_volume: int = MAX_VOLUME) -> Grid:

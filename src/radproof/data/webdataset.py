@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from radproof.core.names import nearest
 from radproof.core.progress import SILENT, Progress
+from radproof.data.damaged import Damage, refuse
 from radproof.data.folder import FOLD_FOLDERS
 from radproof.data.images import StoredImage, decode_image
 from radproof.data.inventory import parse_age, pseudonym, sample_id
@@ -32,6 +33,7 @@ def read_webdataset(
     *,
     classes: Sequence[str] | None = None,
     multi_label: bool = False,
+    damaged: Damage = refuse,
     progress: Progress = SILENT,
 ) -> Manifest:
     """Every sample with an image and a label, its image as a PNG in `out`.
@@ -64,7 +66,7 @@ def read_webdataset(
     }
     head = "sigmoid" if multi_label else "softmax"
     pictures = [Picture(entry.sample, partial(_decode, entry.shard, entry.image)) for entry in entries]
-    return materialise(pictures, out, labels=names, head=head, source=source, progress=progress)
+    return materialise(pictures, out, labels=names, head=head, source=source, damaged=damaged, progress=progress)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from radproof.core.progress import SILENT, Progress
 from radproof.core.types import Head
+from radproof.data.damaged import Damage, refuse
 from radproof.data.dicom.display import Voi, check_voi
 from radproof.data.dicom.entry import Entry, in_order, read_entry, slices
 from radproof.data.dicom.header import NoImage, read_header
@@ -37,6 +38,7 @@ def read_dicom_folder(
     classes: Sequence[str] | None = None,
     multi_label: bool = False,
     voi: Voi = "file",
+    damaged: Damage = refuse,
     progress: Progress = SILENT,
 ) -> Manifest:
     """Every DICOM image below `root`, told by its content, as images/<id>.png and images/<id>.dicom.json in `out`.
@@ -45,7 +47,8 @@ def read_dicom_folder(
     of each file (a keyword such as BodyPartExamined), else the folders ([train/]CLASS/...). A file of several frames
     gives an image per frame, path#frame; slices of a series stand in their order in the body. What is left out is
     counted in source["left_out"]. Opens strangers' bytes with native decoders: call it in a guarded child process.
-    Raises BadImage naming a damaged file by its path within `root`, BadData or BadInput for what cannot be done.
+    Raises BadImage naming a damaged file by its path within `root`, unless `damaged` lets it pass; BadData or BadInput
+    for what cannot be done.
     """
     voi = check_voi(voi)
     check_sources(labels, label_tag, multi_label=multi_label)
@@ -56,7 +59,7 @@ def read_dicom_folder(
         table.check_patients()
     claims = None if table is None else Claims(table)
     left_out: Counter[str] = Counter()
-    entries = in_order(_entries(root, label_tag, left_out, progress))
+    entries = in_order(_entries(root, label_tag, left_out, damaged, progress))
     _check_twice(entries)
     labeller = by_table(claims) if claims else by_tag(multi_label=multi_label) if label_tag else by_folder
     samples = _samples(entries, labeller, voi, left_out)
@@ -78,16 +81,16 @@ def read_dicom_folder(
         "patients": _patients(samples),
     }
     pictures = [_picture(root, entry, frame, sample, voi) for entry, frame, sample in samples]
-    return materialise(pictures, out, labels=shown, head=head, source=source, progress=progress)
+    return materialise(pictures, out, labels=shown, head=head, source=source, damaged=damaged, progress=progress)
 
 
-def _entries(root: Path, tag: str | None, left_out: Counter[str], progress: Progress) -> list[Entry]:
+def _entries(root: Path, tag: str | None, left_out: Counter[str], damaged: Damage, progress: Progress) -> list[Entry]:
     """Every file below `root` that is a DICOM image, the others counted."""
     paths = _files(root)
     first = next((path for path in paths if not _other(root, path)), None)
     key = b"" if first is None else secret_of(root / first, "pseudonyms")
 
-    def one(path: str) -> Entry | str:
+    def one(path: str) -> Entry | str | None:
         if other := _other(root, path):
             return other
         try:
@@ -95,13 +98,13 @@ def _entries(root: Path, tag: str | None, left_out: Counter[str], progress: Prog
         except NoImage:
             return NO_IMAGE
         except BadImage as error:
-            raise BadImage(f"{path}: {error}") from None
+            return damaged(path, error)
 
     found: list[Entry] = []
     for entry in each(one, paths, stage="read headers", progress=progress):
         if isinstance(entry, str):
             left_out[entry] += 1
-        else:
+        elif entry is not None:
             found.append(entry)
     if not found:
         seen = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())) or "no files"
