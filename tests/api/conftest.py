@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server with two projects that must not see each other, and people of every role."""
 
+import copy
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
+from tests.store.fresh import fresh
 
 from radproof.api.app import create_app
 from radproof.api.http.around import COOKIE
@@ -18,7 +24,6 @@ from radproof.api.serving.assembly import make_service
 from radproof.store.ids import new_id
 from radproof.store.settings import read_settings
 from radproof.store.tables import Membership, Project, Session, User, now
-
 
 @dataclass(frozen=True)
 class Person:
@@ -39,11 +44,42 @@ class House:
     person: Callable[..., Person]  # person("developer") or person("viewer", project="other")
 
 
+@contextmanager
+def opened(home: Path, **told: Any) -> Generator[Service]:
+    """What a server in a new home works with; no worker runs."""
+    with fresh(home) as database:
+        service = make_service(read_settings(home=home, **{"worker": False, "database": database, **told}))
+        try:
+            yield service
+        finally:
+            service.screeners.close()
+            service.jobs.close()
+            service.database.close()
+
+
+def made_app(service: Service) -> FastAPI:
+    """The application. What is worked out of each route at the first request is worked out once for all tests."""
+    app = create_app(service)
+    router = app.router = copy.copy(_router())
+    router.routes = list(router.routes)
+    return app
+
+
+@cache
+def _router() -> APIRouter:
+    return create_app(None).router  # pyright: ignore[reportArgumentType]
+
+
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     """Projects "ours" and "other"; no worker runs."""
-    service = make_service(read_settings(home=tmp_path / "home", worker=False))
-    app = create_app(service)
+    with opened(tmp_path / "home") as service:
+        yield furnished(service)
+
+
+def furnished(service: Service) -> House:
+    """The projects, and whoever is asked for."""
+    app = made_app(service)
     projects: dict[str, str] = {}
     with service.database.writing() as session:
         for name in ("ours", "other"):
@@ -74,6 +110,4 @@ def house(tmp_path: Path) -> Iterator[House]:
         )
         return Person(user, role, projects[project], client, csrf)
 
-    yield House(service, person)
-    service.screeners.close()
-    service.database.close()
+    return House(service, person)

@@ -110,6 +110,13 @@ class Jobs:
         session.flush()
         return job
 
+    def close(self) -> None:
+        """Let go of the engine's connections; they come back when they are needed."""
+        with self._lock:
+            waiting: Waiting | None = self.__dict__.pop("_waiting", None)
+            if waiting is not None:
+                waiting.close()
+
     @cached_property
     def _waiting(self) -> "Waiting":
         from radproof.jobs.waiting import Waiting

@@ -50,10 +50,12 @@ class Database:
         with self.engine.execution_options(writes=True).begin() as connection:  # those that start together queue
             if self.engine.dialect.name == "postgresql":
                 connection.execute(text("select pg_advisory_xact_lock(7236)"))
+            found = MigrationContext.configure(connection).get_current_revision()
+            if found == _head():
+                return
             config = _config()
             config.attributes["connection"] = connection
             script = ScriptDirectory.from_config(config)
-            found = MigrationContext.configure(connection).get_current_revision()
             if found is not None and found not in {one.revision for one in script.walk_revisions()}:
                 raise BadInput("the database was made by a later version of radproof; upgrade the server")
             command.upgrade(config, "head")

@@ -12,15 +12,13 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from starlette.requests import Request
-from tests.api.conftest import House, Person
+from tests.api.conftest import House, Person, made_app, opened
 
-from radproof.api.app import create_app
 from radproof.api.http import bodies, limits
 from radproof.api.http.headers import CONTENT_POLICY, allowed, host_of
 from radproof.api.http.limits import Limits, address
 from radproof.api.http.problems import Problem
 from radproof.api.people.callers import Callers
-from radproof.api.serving.assembly import make_service
 from radproof.store.settings import read_settings
 from radproof.store.tables import Event
 
@@ -363,10 +361,9 @@ def test_strangers_are_led_to_the_form_and_back(house: House) -> None:
 
 
 def test_too_many_requests_are_told_when_to_come_back(tmp_path: Path) -> None:
-    service = make_service(read_settings(home=tmp_path / "home", worker=False, auth=False, reads_per_minute=3))
-    with TestClient(create_app(service), base_url="http://localhost") as client:
+    with opened(tmp_path / "home", auth=False, reads_per_minute=3) as service:
+        client = TestClient(made_app(service), base_url="http://localhost")
         found = [client.get("/api/v1/account") for _ in range(4)]
-    service.database.close()
     assert [one.status_code for one in found] == [200, 200, 200, 429]
     assert int(found[3].headers["retry-after"]) in range(1, 21)
 
@@ -415,9 +412,8 @@ def test_a_look_up_that_began_before_a_change_is_not_kept(house: House) -> None:
 
 @pytest.fixture
 def open_house(tmp_path: Path) -> Any:
-    service = make_service(read_settings(home=tmp_path / "home", worker=False, auth=False))
-    yield TestClient(create_app(service), base_url="http://localhost", follow_redirects=False)
-    service.database.close()
+    with opened(tmp_path / "home", auth=False) as service:
+        yield TestClient(made_app(service), base_url="http://localhost", follow_redirects=False)
 
 
 def test_without_sign_in_everybody_here_is_the_administrator(open_house: TestClient) -> None:

@@ -14,9 +14,8 @@ import pytest
 from fastapi import Request
 from fastapi.testclient import TestClient
 from sqlalchemy import select
-from tests.api.conftest import House, Person
+from tests.api.conftest import House, Person, made_app
 
-from radproof.api.app import create_app
 from radproof.api.http.problems import Problem
 from radproof.api.http.uploads import DATA, Pace, received
 from radproof.store import incoming
@@ -296,7 +295,7 @@ def test_roles_and_projects_are_checked_before_any_byte_is_kept(house: House) ->
     stranger = house.person(project="other")
     assert send(house.person(), form(part("project", stranger.project), part("file", ZIP))).status_code == 404
     assert send(house.person(), form(part("file", ZIP), part("project", stranger.project))).status_code == 422
-    assert TestClient(create_app(house.service), base_url="http://localhost").post("/api/v1/data").status_code == 401
+    assert TestClient(made_app(house.service), base_url="http://localhost").post("/api/v1/data").status_code == 401
     nothing_left(house)
 
 

@@ -18,12 +18,10 @@ import pytest
 from fastapi.testclient import TestClient
 from joserfc import jwt
 from joserfc.jwk import RSAKey
+from tests.api.conftest import made_app, opened
 
-from radproof.api.app import create_app
 from radproof.api.service import Service
-from radproof.api.serving.assembly import make_service
 from radproof.store.people import add_user
-from radproof.store.settings import read_settings
 from radproof.store.tables import Event, User
 
 CLIENT = "radproof-lab"
@@ -102,24 +100,20 @@ def provider() -> Iterator[Provider]:
 
 @pytest.fixture
 def service(tmp_path: Path, provider: Provider) -> Iterator[Service]:
-    made = make_service(
-        read_settings(
-            home=tmp_path / "home",
-            worker=False,
-            oidc_issuer=provider.address,
-            oidc_client_id=CLIENT,
-            oidc_client_secret="s",
-            oidc_roles={"radiology": "clinician", "lab": "developer"},
-            sign_ins_per_minute=1000,
-        )
-    )
-    yield made
-    made.database.close()
+    told = {
+        "oidc_issuer": provider.address,
+        "oidc_client_id": CLIENT,
+        "oidc_client_secret": "s",
+        "oidc_roles": {"radiology": "clinician", "lab": "developer"},
+        "sign_ins_per_minute": 1000,
+    }
+    with opened(tmp_path / "home", **told) as made:
+        yield made
 
 
 @pytest.fixture
 def browser(service: Service) -> TestClient:
-    return TestClient(create_app(service), base_url="http://localhost", follow_redirects=False)
+    return TestClient(made_app(service), base_url="http://localhost", follow_redirects=False)
 
 
 def _begin(browser: TestClient, provider: Provider, next: str = "/runs") -> str:

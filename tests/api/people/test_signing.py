@@ -10,18 +10,15 @@ from typing import Any
 import pytest
 from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
-from tests.api.conftest import House
+from tests.api.conftest import House, made_app, opened
 
-from radproof.api.app import create_app
 from radproof.api.http import limits
 from radproof.api.http.around import COOKIE
 from radproof.api.http.problems import Problem
 from radproof.api.people.signing import sign_in
-from radproof.api.serving.assembly import make_service
 from radproof.api.web.signing import own_path
 from radproof.store import passwords
 from radproof.store.people import add_user, first_admin_link
-from radproof.store.settings import read_settings
 from radproof.store.tables import Event, Session, User
 
 GOOD, BETTER = "a lung is not a cloud", "a cloud is not a lung"
@@ -111,10 +108,9 @@ def test_sign_in_and_out(ada: TestClient) -> None:
 
 
 def test_cookies_are_kept_to_tls_where_there_is(tmp_path: Path) -> None:
-    service = make_service(read_settings(home=tmp_path / "home", worker=False, public_url="https://lab.example"))
-    client = TestClient(create_app(service), base_url="https://lab.example", follow_redirects=False)
-    answer = client.get("/login")
-    service.database.close()
+    with opened(tmp_path / "home", public_url="https://lab.example") as service:
+        client = TestClient(made_app(service), base_url="https://lab.example", follow_redirects=False)
+        answer = client.get("/login")
     cookie = answer.headers["set-cookie"]
     assert cookie.startswith("__Host-radproof_visit=") and "Secure" in cookie and "Path=/" in cookie
     assert answer.headers["strict-transport-security"].startswith("max-age=")

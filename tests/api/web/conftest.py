@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 import uvicorn
-from tests.api.conftest import House, Person
+from tests.api.conftest import House, Person, made_app
 
-from radproof.api.app import create_app
 from radproof.api.http.around import COOKIE
 from radproof.store.ids import new_id
 from radproof.store.tables import DataSet, GuardFile, Job, Model, Run, SavedPlan, now
@@ -168,7 +167,7 @@ def opened(house: House, chromium: Any) -> Iterator[Callable[..., Any]]:
     held = socket.socket()
     held.bind(("127.0.0.1", 0))
     address = f"http://localhost:{held.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(create_app(house.service), log_level="error", ws="none", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(made_app(house.service), log_level="error", ws="none", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [held]})
     thread.start()
     complaints: list[str] = []

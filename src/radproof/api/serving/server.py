@@ -96,6 +96,7 @@ def opened(settings: Settings) -> Generator[Service]:
         yield service
     finally:
         service.screeners.close()
+        service.jobs.close()
         service.database.close()
 
 
