@@ -375,7 +375,7 @@ def test_a_pickle_in_a_torch_file_is_refused_in_the_guard_and_does_nothing(desk:
     outcome = command(desk.arguments(job), desk.settings.home)
     found = desk.done(job, outcome)
     assert outcome.code == 2 and found.state == "failed" and "run code" in found.error
-    assert not (tmp_path / "done").exists() and desk.names() == [] and str(tmp_path) not in found.error
+    assert not (tmp_path / "done").exists() and str(tmp_path) not in found.error
 
 
 @pytest.fixture(scope="module")
@@ -437,19 +437,42 @@ def test_what_a_model_s_command_said_becomes_its_row(desk: Desk) -> None:
     assert (found.state, found.error) == ("ready", "") and found.facts["check"] == {"problems": []}
 
 
-def test_imports_that_fail_or_are_cancelled_leave_nothing(desk: Desk) -> None:
-    for kind, state in ((Model, "failed"), (DataSet, "failed"), (Model, "cancelled"), (DataSet, "cancelled")):
-        job = desk.upload(kind, b"bytes")
-        folder = desk.settings.folder("models" if kind is Model else "data", job.subject_id)
-        folder.mkdir(parents=True)
-        (folder / "half").write_bytes(b"x")
-        found = desk.done(job, Outcome(130 if state == "cancelled" else 2, "", "why"), state)
-        assert found.state == "failed" and found.error == ("why" if state == "failed" else "the import was cancelled")
-        assert desk.names() == []
-        with pytest.raises(BadInput, match="upload it again"):
-            desk.arguments(job)
+@pytest.mark.parametrize("kind", [Model, DataSet])
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+def test_imports_that_fail_or_are_cancelled_leave_their_upload_alone(desk: Desk, kind: type[Any], state: str) -> None:
+    job = desk.upload(kind, b"bytes")
+    told = desk.arguments(job)
+    folder = desk.settings.folder("models" if kind is Model else "data", job.subject_id)
+    folder.mkdir(parents=True)
+    (folder / "half").write_bytes(b"x")
+    found = desk.done(job, Outcome(130 if state == "cancelled" else 2, "", "why"), state)
+    assert found.state == "failed" and found.error == ("why" if state == "failed" else "the import was cancelled")
+    (kept,) = desk.names()
+    assert kept.startswith("blobs/") and desk.arguments(job) == told
     with desk.database.reading() as session:
-        assert session.execute(select(File)).scalars().all() == []
+        assert desk.files.used(session, desk.project) == 5
+
+
+def test_an_upload_of_images_goes_once_a_second_try_went_well(desk: Desk) -> None:
+    job = desk.upload(DataSet, b"bytes", strict=True)
+    desk.done(job, Outcome(2, "", "why"))
+    assert "--strict" in desk.arguments(job)
+    found = desk.done(job, Outcome(0, json.dumps({"bytes": 7})))
+    assert (found.state, found.error, desk.names()) == ("ready", "", [])
+    with desk.database.reading() as session:
+        assert session.execute(select(File)).scalars().all() == [] and desk.files.used(session, desk.project) == 7
+    with pytest.raises(BadInput, match="upload it again"):
+        desk.arguments(job)
+
+
+def test_a_model_says_how_much_of_the_disk_it_takes(desk: Desk) -> None:
+    job = desk.upload(Model, b"bytes")
+    folder = desk.settings.folder("models", job.subject_id)
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"x" * 100)
+    assert desk.done(job, Outcome(0, "{}")).facts["bytes"] == 100
+    with desk.database.reading() as session:
+        assert desk.files.used(session, desk.project) == 105
 
 
 def test_what_was_removed_meanwhile_is_cleared_away(desk: Desk) -> None:

@@ -13,7 +13,7 @@ from radproof.core.files import write_text
 from radproof.errors import BadPlan
 from radproof.jobs.kinds import Kind, Outcome
 from radproof.jobs.planned import materialise
-from radproof.jobs.summary import read_summary
+from radproof.jobs.summary import read_summary, size_of
 from radproof.store.files import Files
 from radproof.store.settings import Settings
 from radproof.store.tables import Job, Run, SavedPlan, now
@@ -35,15 +35,16 @@ def prepare(session: Session, job: Job, settings: Settings, files: Files) -> lis
 
 
 def finish(session: Session, job: Job, settings: Settings, outcome: Outcome) -> None:
-    """What lists show of a run that is done."""
+    """What lists show of a run that is done; of every one that is over, how much of the disk it takes."""
     run = session.get(Run, job.subject_id)
     if run is None:
         return
     run.state, run.finished = job.state, now()
+    folder = settings.folder("runs", run.id)
     if job.state == "done":
-        folder = settings.folder("runs", run.id)
         run.summary = read_summary(folder / "result.json")
         sweep(folder)
+    run.summary = {**run.summary, "bytes": size_of(folder)}
 
 
 def follow(session: Session, job: Job) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from radproof.errors import BadInput
 from radproof.jobs.kinds import Kind, Outcome
+from radproof.jobs.summary import size_of
 from radproof.store.files import Files
 from radproof.store.settings import Settings
 from radproof.store.tables import DataSet, File, GuardFile, Job, Model
@@ -35,15 +36,15 @@ def prepare_model(session: Session, job: Job, settings: Settings, files: Files) 
 
 
 def finish_model(session: Session, job: Job, settings: Settings, outcome: Outcome) -> None:
-    """Its facts, and whether it can be used; nothing of what cannot."""
+    """Its facts, and whether it can be used; of what cannot, the upload alone is kept, to be tried again."""
     model = session.get(Model, job.subject_id)
     found = _told(job, outcome)
     if model is None or found is None:
         shutil.rmtree(settings.folder("models", job.subject_id), ignore_errors=True)
         if model is not None:
             model.state, model.error = "failed", _sentence(job, outcome, settings)
-            _forget(session, settings, model.file_id, model.told.get("card"))
         return
+    found["bytes"] = size_of(settings.folder("models", model.id))
     model.path = "/".join(["models", model.id, *([str(found["file"])] if found.get("file") else [])])
     _described(model, found)
 
@@ -81,11 +82,12 @@ def prepare_data(session: Session, job: Job, settings: Settings, files: Files) -
         told.append(f"--classes={data.told['classes']}")
     if data.told.get("label_tag"):
         told.append(f"--label-tag={data.told['label_tag']}")
+    told += ["--strict"] if data.told.get("strict") else []
     return [*told, *(["--multi-label"] if data.told.get("multi_label") else [])]
 
 
 def finish_data(session: Session, job: Job, settings: Settings, outcome: Outcome) -> None:
-    """Its facts; the upload goes, whether or not images came of it: it may hold patients' names."""
+    """Its facts. The upload may hold patients' names: it goes once images came of it, else waits to be tried again."""
     data = session.get(DataSet, job.subject_id)
     found = _told(job, outcome)
     if found is None or data is None:
@@ -94,8 +96,8 @@ def finish_data(session: Session, job: Job, settings: Settings, outcome: Outcome
         return
     if found is None:
         data.state, data.error = "failed", _sentence(job, outcome, settings)
-    else:
-        data.state, data.error, data.path, data.facts = "ready", "", f"data/{data.id}", found
+        return
+    data.state, data.error, data.path, data.facts = "ready", "", f"data/{data.id}", found
     _forget(session, settings, data.file_id, data.told.get("labels"))
 
 
@@ -136,7 +138,7 @@ KINDS = {
 
 
 def _described(model: Model, found: Mapping[str, Any]) -> None:
-    kept = {"check": model.facts["check"]} if model.facts.get("check") and not found.get("check") else {}
+    kept = {key: model.facts[key] for key in ("check", "bytes") if model.facts.get(key) and not found.get(key)}
     model.facts = {**found, **kept}
     model.fingerprint, model.error = str(found.get("fingerprint", ""))[:64], ""
     model.state = "unchecked" if found.get("needs") else "ready"
@@ -179,7 +181,7 @@ def _told(job: Job, outcome: Outcome) -> dict[str, Any] | None:
         found: Any = json.loads(outcome.stdout)
         if isinstance(found, dict):
             return cast(dict[str, Any], found)
-    raise BadInput("the import ended without its answer; upload the file again")
+    raise BadInput("the import ended without its answer; try it again")
 
 
 def _sentence(job: Job, outcome: Outcome, settings: Settings) -> str:

@@ -2,7 +2,9 @@
 """What lists and cards show of a finished run, taken from its result.json."""
 
 import json
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,16 @@ def read_summary(path: Path) -> dict[str, Any]:
         return summarise(result)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise BadData("the run ended without a result that can be read; retry it") from None
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below; 0 where it is not there."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # gone meanwhile
+                total += Path(parent, name).lstat().st_size
+    return total
 
 
 def summarise(result: dict[str, Any]) -> dict[str, Any]:

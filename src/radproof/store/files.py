@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -17,9 +17,10 @@ from sqlalchemy.orm import Session
 from radproof.store.incoming import DAY, Incoming, Staged, TooLarge
 from radproof.store.places import place_of
 from radproof.store.settings import MEGABYTE, Settings
-from radproof.store.tables import DataSet, File
+from radproof.store.tables import DataSet, File, Model, Run
 
 __all__ = ["Files", "Incoming", "Staged", "TooLarge"]
+_TOLD = ((Model, Model.facts), (DataSet, DataSet.facts), (Run, Run.summary))  # where rows say how large they are
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -93,11 +94,18 @@ class Files:
         event.listen(session, "after_commit", sweep, once=True)
 
     def used(self, session: Session, project: str) -> int:
-        """Bytes that a project keeps: its files, and its data sets as they were imported."""
-        size = cast(DataSet.facts["bytes"].as_string(), BigInteger)
-        files = session.scalar(select(func.sum(File.size)).where(File.project_id == project))
-        data = session.scalar(select(func.sum(size)).where(DataSet.project_id == project))
-        return int(files or 0) + int(data or 0)
+        """Bytes that a project keeps: uploads, models and data sets as they were imported, and runs that are over."""
+        return self.used_by(session, [project])[project]
+
+    def used_by(self, session: Session, projects: Sequence[str]) -> dict[str, int]:
+        """The same of several projects."""
+        total = dict.fromkeys(projects, 0)
+        sizes = [(File, File.size), *((kind, cast(told["bytes"].as_string(), BigInteger)) for kind, told in _TOLD)]
+        for kind, size in sizes:
+            asked = select(kind.project_id, func.sum(size)).where(kind.project_id.in_(projects))
+            for project, found in session.execute(asked.group_by(kind.project_id)):
+                total[project] += int(found or 0)
+        return total
 
     def _arrived(self, project: str, size: int) -> int:
         with self._lock:

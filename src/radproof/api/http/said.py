@@ -5,6 +5,7 @@ SAID: dict[str, str] = {
     "saved": "Saved.",
     "removed": "Removed.",
     "uploaded": "Uploaded. It is being checked; the outcome appears on this page.",
+    "again": "It is tried again; the outcome appears on this page.",
     "renamed": "Renamed.",
     "started": "The assessment was queued.",
     "cancelled": "Cancelling: the batch at work is finished first.",

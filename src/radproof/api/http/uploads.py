@@ -38,7 +38,7 @@ class Wanted:
 
     files: Mapping[str, tuple[Check, int | None]]  # None: settings.upload_megabytes
     fields: Mapping[str, int]  # most characters of each
-    need: str = "file"  # the file that must be there
+    need: str = "file"  # the file that must be there; "": none
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,13 @@ COMMON = {"csrf_token": 200, "project": 40, "name": 120}
 MODEL = Wanted({"file": (model_suffix, None), "card": (text_suffix, CARD)}, {**COMMON, "architecture": 100})
 DATA = Wanted(
     {"file": (data_suffix, None), "labels": (text_suffix, TEXT)},
-    {**COMMON, "classes": 4000, "multi_label": 5, "label_tag": 60},
+    {**COMMON, "classes": 4000, "multi_label": 5, "label_tag": 60, "strict": 5},
+)
+MODEL_AGAIN = Wanted({"card": MODEL.files["card"]}, {"csrf_token": 200, "architecture": 100}, need="")
+DATA_AGAIN = Wanted(
+    {"labels": DATA.files["labels"]},
+    {"csrf_token": 200, "classes": 4000, "multi_label": 5, "label_tag": 60, "strict": 5},
+    need="",
 )
 
 
@@ -110,7 +116,7 @@ async def received(
             raise Problem(400, "the form is no whole multipart/form-data") from None
         except ClientDisconnect:
             raise Problem(400, "the connection was closed before all of the form had come") from None
-        if wanted.need not in form[2]:
+        if wanted.need and wanted.need not in form[2]:
             raise Problem(422, f"the form has no {wanted.need}; expected a part of that name with the file's bytes")
         yield Received(*form)
 
@@ -127,8 +133,22 @@ async def data_form(request: Request, here: Here, who: Developer) -> AsyncIterat
         yield form
 
 
+async def model_again(request: Request, here: Here, who: Developer) -> AsyncIterator[Received]:
+    """As a dependency: the form that tries a model's import again."""
+    async with received(request, here, who, MODEL_AGAIN) as form:
+        yield form
+
+
+async def data_again(request: Request, here: Here, who: Developer) -> AsyncIterator[Received]:
+    """As a dependency: the form that tries the import of images again."""
+    async with received(request, here, who, DATA_AGAIN) as form:
+        yield form
+
+
 ModelForm = Annotated[Received, Depends(model_form)]
 DataForm = Annotated[Received, Depends(data_form)]
+ModelAgain = Annotated[Received, Depends(model_again)]
+DataAgain = Annotated[Received, Depends(data_again)]
 
 
 async def _pieces(request: Request, whole: int, pace: Pace) -> AsyncIterator[bytes]:

@@ -17,6 +17,7 @@ from radproof.store import people as kept
 from radproof.store.ids import is_id
 from radproof.store.invitations import invite
 from radproof.store.people import server_address
+from radproof.store.settings import MEGABYTE
 from radproof.store.tables import Membership, Project, Role, User
 
 
@@ -47,6 +48,8 @@ class ProjectFacts(BaseModel):
     name: str
     created: datetime
     members: list[ProjectName]  # users by id and name
+    used_bytes: int  # of uploads, models, data sets and runs that are over
+    quota_bytes: int
 
 
 def people(service: Service, cursor: str | None = None, limit: int = 50) -> tuple[list[Person], str | None]:
@@ -128,7 +131,8 @@ def projects(service: Service, cursor: str | None = None, limit: int = 50) -> tu
         query = query.where(Project.name > unsealed(cursor))
     with service.database.reading() as session:
         found = list(session.execute(query).scalars())
-        shown = [_facts(session, one) for one in found[:limit]]
+        used = service.files.used_by(session, [one.id for one in found[:limit]])
+        shown = [_facts(session, service, one, used[one.id]) for one in found[:limit]]
     return shown, sealed(shown[-1].name) if len(found) > limit else None
 
 
@@ -141,7 +145,7 @@ def new_project(service: Service, who: Caller, name: str) -> ProjectFacts:
         service.trail.add(session, "project.create", actor=who.user_id, object=made.id, project=made.id)
         kept.add_member(session, _user(session, who.user_id), made)
         service.trail.add(session, "project.join", actor=who.user_id, object=who.user_id, project=made.id)
-        facts = _facts(session, made)
+        facts = _facts(session, service, made, 0)
     service.callers.forget()
     return facts
 
@@ -154,7 +158,7 @@ def rename_project(service: Service, who: Caller, project_id: str, name: str) ->
         project = _project(session, project_id)
         kept.rename_project(session, project, name)
         service.trail.add(session, "project.rename", actor=who.user_id, object=project.id, project=project.id)
-        return _facts(session, project)
+        return _facts(session, service, project, service.files.used(session, project.id))
 
 
 def join(service: Service, who: Caller, project_id: str, user_id: str) -> None:
@@ -203,11 +207,14 @@ def _projects_of(session: Session, users: list[str]) -> dict[str, list[ProjectNa
     return found
 
 
-def _facts(session: Session, project: Project) -> ProjectFacts:
+def _facts(session: Session, service: Service, project: Project, used: int) -> ProjectFacts:
     query = select(User.id, User.name).join(Membership, Membership.user_id == User.id)
     found = session.execute(query.where(Membership.project_id == project.id).order_by(User.name))
     members = [ProjectName(id=user, name=name) for user, name in found]
-    return ProjectFacts(id=project.id, name=project.name, created=project.created, members=members)
+    return ProjectFacts(
+        id=project.id, name=project.name, created=project.created, members=members, used_bytes=used,
+        quota_bytes=service.settings.quota_megabytes * MEGABYTE,
+    )  # fmt: skip
 
 
 def _user(session: Session, user_id: str) -> User:

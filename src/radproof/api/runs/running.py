@@ -17,6 +17,7 @@ from radproof.api.people.access import Caller, home_project, owned
 from radproof.api.plans.planning import Checked, checked
 from radproof.api.service import Service
 from radproof.api.shelf.holdings import checked_name, job_of
+from radproof.api.shelf.room import check_begin
 from radproof.jobs.states import FINAL
 from radproof.store.ids import new_id
 from radproof.store.tables import UNFINISHED, Job, Project, Run, SavedPlan
@@ -158,6 +159,7 @@ def _check_room(session: Session, service: Service, project: str, *, but: str = 
     most = service.settings.quota_runs
     if session.execute(asked).scalar_one() >= most:
         raise Problem(409, f"this project has {most} unfinished runs, as many as it may; wait, or cancel some")
+    check_begin(session, service, project)
 
 
 def put_first(service: Service, who: Caller, name: str, priority: int) -> Run:

@@ -7,7 +7,6 @@
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from radproof.api.http.problems import Problem
@@ -18,11 +17,10 @@ from radproof.api.shelf.clearing import remove_data as remove_data
 from radproof.api.shelf.clearing import remove_guard as remove_guard
 from radproof.api.shelf.clearing import remove_model as remove_model
 from radproof.api.shelf.holdings import checked_name, job_of, tell, word
-from radproof.store.files import TooLarge
+from radproof.api.shelf.room import check_room, keep_file
 from radproof.store.ids import Kind, new_id
 from radproof.store.incoming import Staged
-from radproof.store.settings import MEGABYTE
-from radproof.store.tables import UNFINISHED, DataSet, File, GuardFile, Model, Project
+from radproof.store.tables import UNFINISHED, DataSet, GuardFile, Model
 
 T = TypeVar("T", Model, DataSet)
 _KINDS: dict[type[Any], Kind] = {Model: "mdl", DataSet: "dat"}
@@ -55,7 +53,10 @@ def add_data(
     labels: Staged | None = None,
     project: str | None = None,
 ) -> DataSet:
-    """Keep an upload and begin to import it as a data set. `told`: classes (with commas), multi_label, label_tag."""
+    """Keep an upload and begin to import it as a data set.
+
+    `told`: classes (with commas), multi_label, label_tag, strict (no file that cannot be read is left out).
+    """
     with service.database.writing() as session:
         made = make_data(session, service, who, file, name=name, told=told, labels=labels, project=project)
     service.jobs.dispatch()
@@ -116,8 +117,7 @@ def make_data(
 ) -> DataSet:
     """As add_data."""
     said: dict[str, Any] = {key: text for key, text in (told or {}).items() if key in ("classes", "label_tag") and text}
-    if (told or {}).get("multi_label", "").lower() in ("1", "true", "on", "yes"):
-        said["multi_label"] = True
+    said |= {key: True for key in ("multi_label", "strict") if is_on((told or {}).get(key, ""))}
     return _make(session, service, who, DataSet, file, name, said, {"labels": labels}, project)
 
 
@@ -172,6 +172,11 @@ def rename(session: Session, service: Service, who: Caller, kind: type[T], id: s
     return found
 
 
+def is_on(text: str) -> bool:
+    """Whether a form's box is ticked."""
+    return text.lower() in ("1", "true", "on", "yes")
+
+
 def _make(
     session: Session,
     service: Service,
@@ -187,9 +192,9 @@ def _make(
     id = new_id(_KINDS[kind])
     name = checked_name(name) if name.strip() else f"{word(kind)} {id[-6:]}"
     others = {key: one for key, one in more.items() if one is not None}
-    _room(session, service, home, file.size + sum(one.size for one in others.values()))
-    kept = {key: _keep(session, service, who, home, one).id for key, one in others.items()}
-    first = _keep(session, service, who, home, file)
+    check_room(session, service, home, file.size + sum(one.size for one in others.values()))
+    kept = {key: keep_file(session, service, who, home, one).id for key, one in others.items()}
+    first = keep_file(session, service, who, home, file)
     made = kind(
         id=id, project_id=home, created_by=who.user_id, name=name, file_id=first.id, told={**told, **kept}, path=""
     )
@@ -197,33 +202,6 @@ def _make(
     session.flush()
     _submit(session, service, who, word(kind), made)
     tell(session, service, who, f"{word(kind)}.upload", made, sha256=file.sha256, bytes=file.size)
-    return made
-
-
-def _room(session: Session, service: Service, project: str, size: int) -> None:
-    """Looked at again in the transaction: two uploads may have come at once."""
-    session.execute(select(Project.id).where(Project.id == project).with_for_update())
-    used, quota = service.files.used(session, project), service.settings.quota_megabytes * MEGABYTE
-    if used + size > quota:
-        raise TooLarge(
-            f"the project keeps {used / MEGABYTE:,.1f} MB of {quota / MEGABYTE:,.0f} MB; remove what is no longer "
-            "needed, or ask for a larger quota"
-        )
-
-
-def _keep(session: Session, service: Service, who: Caller, project: str, file: Staged) -> File:
-    service.files.lock(session)
-    service.files.keep(file)
-    made = File(
-        id=new_id("fil"),
-        project_id=project,
-        created_by=who.user_id,
-        sha256=file.sha256,
-        size=file.size,
-        suffix=file.suffix,
-    )
-    session.add(made)
-    session.flush()
     return made
 
 

@@ -42,6 +42,7 @@ class ModelFacts(Facts):
     notes: list[str] = []
     check: dict[str, Any] | None = Field(None, description="What labelled images say of it.")
     guard: list[str] = Field([], description="How well the file was guarded while it was open.")
+    bytes: int = Field(0, description="Of its folder on the server.")
 
 
 class Fold(BaseModel):
@@ -60,12 +61,22 @@ class Excluded(BaseModel):
     reason: str
 
 
+class Unreadable(Facts):
+    """Files of the archive that could not be read and were left out."""
+
+    files: int = 0
+    of: int = Field(0, description="Files that hold images.")
+    most: int = Field(0, description="How many may be left out before the import fails.")
+    reasons: dict[str, int] = Field({}, description="Why, without names and figures -> files.")
+
+
 class Audit(Facts):
     """What speaks against test figures on a data set."""
 
     failed: bool = False
     lines: list[str] = []
     shortcuts: list[dict[str, Any]] = []
+    unreadable: Unreadable = Unreadable.model_validate({})
 
 
 class DataFacts(Facts):
@@ -144,6 +155,26 @@ class Renamed(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     name: str = Field(min_length=1, max_length=120)
+
+
+class ModelAgain(BaseModel):
+    """An import to be tried again, and what is to be said otherwise; what is left out stays as it was."""
+
+    model_config = ConfigDict(extra="forbid")
+    architecture: str | None = Field(None, max_length=100, description="A timm name, or torchvision:NAME; empty: none.")
+    card: dict[str, Any] | None = Field(None, description="Another card in place of the one that came with the file.")
+
+
+class DataAgain(BaseModel):
+    """The same for images."""
+
+    model_config = ConfigDict(extra="forbid")
+    classes: str | None = Field(
+        None, max_length=4000, description="With commas between them; empty: as they are named."
+    )
+    multi_label: bool | None = None
+    label_tag: str | None = Field(None, max_length=60)
+    strict: bool | None = Field(None, description="Leave no file out that cannot be read.")
 
 
 class NewGuard(BaseModel):

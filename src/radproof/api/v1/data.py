@@ -14,9 +14,9 @@ from radproof.api.http.problems import responses
 from radproof.api.http.uploads import DATA, DataForm
 from radproof.api.people.access import Developer, Viewer, owned, visible
 from radproof.api.service import Here
-from radproof.api.shelf import keeping
+from radproof.api.shelf import keeping, retrying
 from radproof.api.shelf.holdings import job_of, jobs_of
-from radproof.api.shelf.schemas import DataOut, Renamed, data_out
+from radproof.api.shelf.schemas import DataAgain, DataOut, Renamed, data_out
 from radproof.store.tables import DataSet
 
 router = APIRouter(tags=["data"])
@@ -62,6 +62,20 @@ def upload_data(form: DataForm, here: Here, who: Developer, one: Single) -> Resp
         return data_out(made, job_of(session, made.id))
 
     answer = one.made(form.asked, work)
+    here.jobs.dispatch()
+    return answer
+
+
+@router.post("/data/{id}/retry", status_code=202, response_model=DataOut, responses=responses(401, 403, 404, 409, 422))
+def retry_data(id: Name, body: DataAgain, here: Here, who: Developer, one: Single) -> Response:
+    """Try an import that failed again, on the upload that is kept for it; what is given replaces what was said."""
+
+    def work(session: Session) -> DataOut:
+        found = retrying.make_retry(session, here, who, DataSet, id, body.model_dump(exclude_none=True))
+        return data_out(found, job_of(session, id))
+
+    answer = one.made(body, work, 202)
+    answer.headers["Location"] = f"/api/v1/data/{id}"
     here.jobs.dispatch()
     return answer
 

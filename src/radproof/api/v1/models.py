@@ -14,9 +14,9 @@ from radproof.api.http.problems import responses
 from radproof.api.http.uploads import MODEL, ModelForm
 from radproof.api.people.access import Developer, Viewer, owned, visible
 from radproof.api.service import Here
-from radproof.api.shelf import keeping
+from radproof.api.shelf import keeping, retrying
 from radproof.api.shelf.holdings import job_of, jobs_of
-from radproof.api.shelf.schemas import GuardOut, ModelOut, NewCheck, NewGuard, Renamed, guard_out, model_out
+from radproof.api.shelf.schemas import GuardOut, ModelAgain, ModelOut, NewCheck, NewGuard, Renamed, guard_out, model_out
 from radproof.store.tables import GuardFile, Model
 
 router = APIRouter(tags=["models"])
@@ -86,6 +86,24 @@ def rename_model(request: Request, id: Name, body: Renamed, here: Here, who: Dev
 def remove_model(id: Name, here: Here, who: Developer) -> None:
     """Remove a model, its guards and its upload; 409 while runs are about it."""
     keeping.remove_model(here, who, id)
+
+
+@router.post(
+    "/models/{id}/retry", status_code=202, response_model=ModelOut, responses=responses(401, 403, 404, 409, 413, 422)
+)
+def retry_model(id: Name, body: ModelAgain, here: Here, who: Developer, one: Single) -> Response:
+    """Try an import that failed again, on the upload that is kept for it; perhaps with another architecture or card."""
+    told = body.model_dump(include={"architecture"}, exclude_none=True)
+    with retrying.staged_card(here, who, body.card) as card:
+
+        def work(session: Session) -> ModelOut:
+            found = retrying.make_retry(session, here, who, Model, id, told, card)
+            return model_out(found, job_of(session, id))
+
+        answer = one.made(body, work, 202)
+    answer.headers["Location"] = f"/api/v1/models/{id}"
+    here.jobs.dispatch()
+    return answer
 
 
 @router.post(

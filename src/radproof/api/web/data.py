@@ -9,10 +9,10 @@ from sqlalchemy import select
 
 from radproof.api.http.paging import paged
 from radproof.api.http.render import by_script, page
-from radproof.api.http.uploads import DataForm
+from radproof.api.http.uploads import DataAgain, DataForm
 from radproof.api.people.access import Developer, Viewer, owned
 from radproof.api.service import Here
-from radproof.api.shelf import keeping
+from radproof.api.shelf import keeping, retrying
 from radproof.api.shelf.holdings import here as of_project
 from radproof.api.shelf.holdings import jobs_of, person, rows
 from radproof.store.settings import MEGABYTE
@@ -51,7 +51,7 @@ def upload(here: Here, who: Developer, form: DataForm) -> Response:
         who,
         form.file,
         name=form.fields.get("name", ""),
-        told={key: form.fields.get(key, "") for key in ("classes", "multi_label", "label_tag")},
+        told={key: form.fields.get(key, "") for key in ("classes", "multi_label", "label_tag", "strict")},
         labels=form.files.get("labels"),
         project=form.project,
     )
@@ -78,6 +78,7 @@ def data_set(request: Request, here: Here, who: Viewer, id: str) -> Response:
         runs=runs,
         busy=found.state == "importing",
         asked=by_script(request),
+        again=retrying.can_retry(found),
         failed=bool(audit.get("failed")),
         findings=[str(one) for one in _list(audit.get("lines"))],
         shortcuts=[
@@ -85,6 +86,7 @@ def data_set(request: Request, here: Here, who: Viewer, id: str) -> Response:
         ],
         folds=_folds(facts),
         labels=[str(one) for one in _list(facts.get("labels"))],
+        unreadable=_dict(audit.get("unreadable")),
         excluded=_list(facts.get("excluded"))[:50],
     )
 
@@ -95,6 +97,15 @@ def rename(here: Here, who: Developer, id: str, name: Annotated[str, Form(max_le
     with here.database.writing() as session:
         keeping.rename(session, here, who, DataSet, id, name)
     return RedirectResponse(f"/data/{id}?said=renamed", 303)
+
+
+@router.post("/data/{id}/retry")
+def again(here: Here, who: Developer, id: str, form: DataAgain) -> Response:
+    """Try the import again; the form says everything anew."""
+    told: dict[str, Any] = {key: form.fields.get(key, "") for key in ("classes", "label_tag")}
+    told |= {key: keeping.is_on(form.fields.get(key, "")) for key in ("multi_label", "strict")}
+    retrying.retry(here, who, DataSet, id, told, form.files.get("labels"))
+    return RedirectResponse(f"/data/{id}?said=again", 303)
 
 
 @router.post("/data/{id}/remove")

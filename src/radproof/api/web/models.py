@@ -10,12 +10,12 @@ from sqlalchemy import select
 from radproof.api.http.paging import paged
 from radproof.api.http.problems import Problem
 from radproof.api.http.render import by_script, page
-from radproof.api.http.uploads import ModelForm
+from radproof.api.http.uploads import ModelAgain, ModelForm
 from radproof.api.people.access import Developer, Viewer, owned
 from radproof.api.plans.catalogue import parts
 from radproof.api.results.standing import Standing, standing, trend
 from radproof.api.service import Here
-from radproof.api.shelf import keeping
+from radproof.api.shelf import keeping, retrying
 from radproof.api.shelf.holdings import here as of_project
 from radproof.api.shelf.holdings import jobs_of, names, person, phantoms, rows, runs_of
 from radproof.store.settings import MEGABYTE
@@ -87,6 +87,7 @@ def model(request: Request, here: Here, who: Viewer, id: str) -> Response:
         busy=working or bool(teaching),
         working=working,
         asked=by_script(request),
+        again=retrying.can_retry(found),
         teacher=next((jobs[one] for one in teaching if one in jobs), None),
         states=["state", *(f"state-{one.id}" for one in guards)],
         drawn=drawn,
@@ -117,6 +118,14 @@ def remove(here: Here, who: Developer, id: str) -> Response:
     """With its guards and its upload."""
     keeping.remove_model(here, who, id)
     return RedirectResponse("/models?said=removed", 303)
+
+
+@router.post("/models/{id}/retry")
+def again(here: Here, who: Developer, id: str, form: ModelAgain) -> Response:
+    """Try the import again."""
+    told = {"architecture": form.fields.get("architecture", "")}
+    retrying.retry(here, who, Model, id, told, form.files.get("card"))
+    return _back(id, "again")
 
 
 @router.post("/models/{id}/check")
