@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from radproof.assess.gate_sentence import anchor_gate, check_gates
+from radproof.assess.plan_file import read_yaml
 from radproof.assess.sections import (
     CertifyPlan,
     DataPlan,
@@ -139,21 +139,6 @@ class Plan(Record):
 def read_plan(path: Path) -> Plan:
     """Read a YAML plan. Raises BadPlan naming the key, what was given and what was expected."""
     return make_plan(read_yaml(path, "plan"), base=path.parent)
-
-
-def read_yaml(path: Path, what: str) -> dict[str, Any]:
-    """A mapping from a YAML file. Raises BadPlan for anything else."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadPlan(f"cannot read the {what} {path}: {error}") from None
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadPlan(f"{path.name} is not YAML: {error}") from None
-    if not isinstance(raw, dict):
-        raise BadPlan(f"{path.name} holds {type(raw).__name__}, expected a mapping; see examples/plans")
-    return raw
 
 
 def make_plan(raw: dict[str, Any], *, base: Path) -> Plan:

@@ -14,7 +14,8 @@ from typing import Annotated, Any, get_origin
 from pydantic import Field
 
 from radproof.assess.parts import settle_all
-from radproof.assess.plan import Plan, checked, make_plan, read_yaml
+from radproof.assess.plan import Plan, checked, make_plan
+from radproof.assess.plan_file import read_yaml
 from radproof.assess.result import Gain, Result
 from radproof.assess.sections import HardenedPlan, Part
 from radproof.core.params import show_fraction

@@ -111,14 +111,15 @@ def assess(
         return
     if allow_http:
         raise BadInput("--allow-http goes with --server")
-    from radproof import app
-    from radproof.assess.plan import make_plan, read_plan
-    from radproof.reports.html import summary_rows
+    if plan is not None and given:
+        raise BadInput(f"give either a plan or {', '.join(given)}, not both; put them into the plan")
+    from radproof.assess.plan_file import read_yaml
 
-    if plan is not None:
-        if given:
-            raise BadInput(f"give either a plan or {', '.join(given)}, not both; put them into the plan")
-        chosen = read_plan(plan)
+    raw = None if plan is None else read_yaml(plan, "plan")
+    from radproof.assess.plan import make_plan
+
+    if plan is not None and raw is not None:
+        chosen = make_plan(raw, base=plan.parent)
     else:
         network = _network(model, card, architecture, black_box, endpoint, protocol)
         chosen = make_plan(
@@ -128,6 +129,9 @@ def assess(
             base=Path.cwd(),
         )
     folder = out or Path("runs") / chosen.name
+    from radproof import app
+    from radproof.reports.html import summary_rows
+
     with Bars(quiet=quiet) as bars:
         result = app.assess(chosen, folder, overwrite=overwrite, replay=replay, pdf=pdf, plan_file=plan, progress=bars)
     if as_json:

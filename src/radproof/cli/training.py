@@ -37,11 +37,13 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
 ) -> None:
     """Train a classifier by transfer learning; interrupt it as you like, the same command goes on where it was."""
-    from radproof import app
-    from radproof.assess.plan import checked, read_yaml
-    from radproof.training.recipe import TrainingRecipe
+    from radproof.assess.plan_file import read_yaml
 
     raw: dict[str, Any] = {} if recipe is None else read_yaml(recipe, "recipe")
+    from radproof import app
+    from radproof.assess.plan import checked
+    from radproof.training.recipe import TrainingRecipe
+
     chosen = {
         "seed": seed,
         "architecture": architecture,
