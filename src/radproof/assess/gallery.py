@@ -6,19 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from torch import Tensor
 
 from radproof.assess.answers import Answered
 from radproof.assess.material import Material
 from radproof.assess.result import Picture
+from radproof.assess.views import cleaned, explained, levels
 from radproof.core.depth import EIGHT
 from radproof.core.params import show_fraction
 from radproof.core.rng import generator
 from radproof.data.storage import read_png, to_unit_tensor, write_png
 from radproof.measure.calibration import probabilities
 from radproof.models.classifier import ImageClassifier
-from radproof.models.explain import grad_cam
 
 FOLDER = "gallery"
 
@@ -66,22 +65,22 @@ def _picture(n: int, a: Answered, place: int, clean: Answered, material: Materia
         "difference": _difference(attacked, original, a.job.eps),
     }
     if isinstance(model, ImageClassifier):  # one that only answers shows no feature maps
-        views["cam_before"] = _overlay(original, grad_cam(model, original, truth))
-        views["cam_after"] = _overlay(attacked, grad_cam(model, attacked, torch.as_tensor([after.argmax()])))
+        views["cam_before"] = explained(model, original, truth)
+        views["cam_after"] = explained(model, attacked, torch.as_tensor([after.argmax()]))
     answer: str | None = None
     confidence: float | None = None
     name = next((label for label, c in material.contenders.items() if c.defense and c.network is model), None)
     if name:
         defense = material.contenders[name].defense
         assert defense is not None
-        defended = defense(attacked, rng=generator(material.plan.seed, "gallery", n, device=material.device))
+        defended = cleaned(defense, attacked, generator(material.plan.seed, "gallery", n, device=material.device))
         views["defended"] = defended
         with torch.no_grad():
             answer, confidence = _said(model(defended)[0].double().cpu().numpy(), labels)
     files: dict[str, str] = {}
     for kind, image in views.items():
         files[kind] = f"{FOLDER}/{n:02d}-{kind}.png"
-        write_png(root / files[kind], (image[0] * 255).round().int().cpu().numpy(), EIGHT)
+        write_png(root / files[kind], levels(image), EIGHT)
     clean_answer, clean_confidence = _said(before, labels)
     attacked_answer, attacked_confidence = _said(after, labels)
     return Picture(
@@ -110,11 +109,3 @@ def _difference(attacked: Tensor, original: Tensor, eps: float) -> Tensor:
 def _said(logits: np.ndarray, labels: Sequence[str]) -> tuple[str, float]:
     p = probabilities(logits[None], "softmax")[0]
     return labels[int(p.argmax())], round(float(p.max()), 6)
-
-
-def _overlay(image: Tensor, cam: Tensor) -> Tensor:
-    """The heat map over the image, (1, 3, H, W)."""
-    heat = torch.as_tensor(colormaps["inferno"](cam[0].float().cpu().numpy())[..., :3]).permute(2, 0, 1).float()
-    grey = image[0].float().cpu().mean(0, keepdim=True).expand(3, -1, -1)
-    weight = 0.55 * cam[0].float().cpu()
-    return (grey * (1 - weight) + heat * weight)[None]

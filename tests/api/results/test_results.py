@@ -142,7 +142,9 @@ def test_pictures_are_those_of_the_run(viewer: Person, seeds: Seeds, folder: Pat
     assert "attachment" in stored.headers["content-disposition"]
 
 
-def test_the_gallerys_pictures_are_there_and_others_say_why_not(viewer: Person, seeds: Seeds, folder: Path) -> None:
+def test_the_gallerys_pictures_are_there_and_others_are_drawn_when_asked_for(
+    viewer: Person, seeds: Seeds, folder: Path
+) -> None:
     gallery = json.loads((folder / "result.json").read_text())["gallery"]
     page = viewer.client.get(f"/api/v1/runs/{seeds.run}/images?limit=100").json()["items"]
     rich = [one for one in page if "cam_after" in one["kinds"]]
@@ -150,9 +152,10 @@ def test_the_gallerys_pictures_are_there_and_others_say_why_not(viewer: Person, 
     assert rich
     for kind in rich[0]["kinds"]:
         assert viewer.client.get(f"/api/v1/runs/{seeds.run}/images/{rich[0]['id']}/{kind}.png").status_code == 200
-    poor = next(one for one in page if "cam_after" not in one["kinds"])
-    told = viewer.client.get(f"/api/v1/runs/{seeds.run}/images/{poor['id']}/cam_after.png")
-    assert (told.status_code, "gallery" in told.json()["detail"]) == (404, True)
+    assert all({*one["kinds"]} | {*one["drawn"]} == {*rich[0]["kinds"]} for one in page)
+    assert not any({*one["kinds"]} & {*one["drawn"]} for one in page)
+    told = viewer.client.get(f"/api/v1/runs/{seeds.run}/images/{page[0]['id']}/cam_after.png?stored=1")
+    assert (told.status_code, "are stored" in told.json()["detail"]) == (404, True)
 
 
 def test_16_bit_grey_levels_are_shown_by_the_declared_top(

@@ -91,7 +91,7 @@ def test_hostile_images_are_refused_in_the_guarded_process_and_it_goes_on(house,
         found = ask(who, model, png(right))
         assert found.status_code == 200, found.text
         assert found.json()["phantom"] is True and sum(found.json()["probabilities"].values()) == pytest.approx(1)
-        kept = made._kept[model]
+        kept = made._pool.kept[model]
         hostile = {
             "bomb": (bomb(), "pixels"),
             "torn": (png(right)[:200], "truncated or damaged"),
@@ -107,5 +107,5 @@ def test_hostile_images_are_refused_in_the_guarded_process_and_it_goes_on(house,
         assert named.status_code in (200, 422)
         assert "Doe" not in named.text
         assert ask(who, model, png(right)).json()["probabilities"] == found.json()["probabilities"]
-    assert made._kept[model] is kept and kept.alive
+    assert made._pool.kept[model] is kept and kept.alive
     assert "Doe" not in caplog.text and left(house) == []

@@ -10,8 +10,8 @@ from tests.api.lodging import ask, left, lodging_fixture, screeners  # noqa: F40
 from tests.api.seeded import until
 from tests.core import lodgers
 
-from radproof.api.screening import kept
-from radproof.api.screening.kept import Patience
+from radproof.api.screening import held
+from radproof.api.screening.held import Patience
 from radproof.api.screening.screened import Nonsense, Opened, Said, parsed
 from radproof.api.screening.spool import Spool
 from radproof.store.ids import new_id
@@ -58,7 +58,7 @@ def test_one_too_many_is_told_to_come_back(house, lodging):
     guard = next(house.service.settings.folder("guards").glob("*.safetensors"))
     with ThreadPoolExecutor(2) as pool:
         first = [pool.submit(ask, who, model) for _ in range(2)]
-        until(lambda: made._kept.get(model) and made._kept[model].waiting == 2)
+        until(lambda: made._pool.kept.get(model) and made._pool.kept[model].waiting == 2)
         refused = ask(who, model)
         Path(f"{guard}.go").touch()
         assert [one.result().status_code for one in first] == [200, 200]
@@ -71,10 +71,10 @@ def test_at_most_so_many_models_are_open_and_the_one_that_rested_longest_is_clos
     a, b, c = (add(["answer"]) for _ in range(3))
     for model in (a, b, a, c):
         assert ask(who, model).status_code == 200
-    assert list(made._kept) == [a, c]
-    kept = made._kept[a]
+    assert list(made._pool.kept) == [a, c]
+    kept = made._pool.kept[a]
     made.close_model(a)
-    assert not kept.alive and list(made._kept) == [c]
+    assert not kept.alive and list(made._pool.kept) == [c]
 
 
 def test_a_newer_detector_takes_the_place_of_the_older(house, lodging):
@@ -92,17 +92,17 @@ def test_the_end_of_a_model_or_of_its_guard_is_that_of_its_process(house, lodgin
     who, add = lodging
     model = add(["answer"])
     guard = ask(who, model).json()["guard"]
-    held = house.service.screeners._kept[model]
+    held = house.service.screeners._pool.kept[model]
     path = f"/api/v1/models/{model}" + (f"/guards/{guard}" if what == "guard" else "")
     assert house.person("developer").client.delete(path).status_code == 204
-    assert not held.alive and model not in house.service.screeners._kept
+    assert not held.alive and model not in house.service.screeners._pool.kept
 
 
 def test_the_servers_end_is_that_of_its_processes(house, lodging):
     who, add = lodging
     model = add(["answer"])
     ask(who, model)
-    kept = house.service.screeners._kept[model]
+    kept = house.service.screeners._pool.kept[model]
     house.service.screeners.close()
     assert not kept.alive
     assert not list(house.service.settings.folder("screening").glob("*/requests"))
@@ -151,12 +151,12 @@ def test_a_model_that_was_closed_keeps_no_descriptor(house, lodging):
 def test_a_models_process_holds_as_much_memory_as_the_environment_says(house, lodging, monkeypatch, told, gigabytes):
     found = []
 
-    class Made(kept.Resident):
+    class Made(held.Resident):
         def __init__(self, *given, limits, **how):
             found.append(limits.memory)
             super().__init__(*given, limits=limits, **how)
 
-    monkeypatch.setattr(kept, "Resident", Made)
+    monkeypatch.setattr(held, "Resident", Made)
     monkeypatch.setenv("RADPROOF_GUARD_MEMORY", told)
     who, add = lodging
     assert ask(who, add(["answer"])).status_code == 200

@@ -238,7 +238,10 @@ def test_viewer_tells_the_facts_of_its_row(viewer: Person, seeds: Seeds, reading
         assert f"{255 * one['linf']:.2g}/255" in words and "Attacked: pgd" in words
         kinds = {a["data-kind"] for tag, a in Read(page).tags if tag == "img"}
         assert kinds == set(one["kinds"])
-        assert ("not stored for this image" in words) == ("cam_before" not in kinds or "defended" not in kinds)
+        links = {a["href"] for tag, a in Read(page).tags if tag == "a" and "draw=" in a.get("href", "")}
+        own = f"/runs/{seeds.run}/images/{one['id']}?defense=none"
+        assert links == {f"{own}&draw={kind}#still" for kind in one["drawn"]}
+        assert ("drawn when you choose it" in words) == bool(one["drawn"]) and "before, for " + one["truth"] in words
         assert "Rounded to the stored grey levels" in words and re.search(r"\b[0-9a-f]{64}\b", words)
 
 

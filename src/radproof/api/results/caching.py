@@ -50,6 +50,15 @@ class BoundedCache(Generic[T]):
             self._make_room()
         return entry.made[0]
 
+    def known(self, key: Hashable) -> T | None:
+        """The thing of this key, if it is there already."""
+        with self._lock:
+            entry = self._found.get(key)
+            if entry is None or not entry.made:
+                return None
+            self._found.move_to_end(key)
+            return entry.made[0]
+
     @property
     def held(self) -> int:
         """Bytes that are kept now."""

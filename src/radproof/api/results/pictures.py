@@ -60,7 +60,7 @@ class Original:
 
 
 def picture(settings: Settings, run: Run, name: str, kind: str, *, stored: bool = False) -> Shown:
-    """One picture of an image of a finished run. Raises Problem 404 with the reason where there is none.
+    """One picture of an image of a finished run, as the run keeps it. Raises Problem 404 saying why there is none.
 
     `stored`: the file itself, with all its grey levels; of the original and the attacked image alone.
     """
@@ -68,27 +68,33 @@ def picture(settings: Settings, run: Run, name: str, kind: str, *, stored: bool 
     row = images.one(name)
     if kind not in KINDS:
         raise Problem(404, f"no such picture; there are {', '.join(KINDS)}")
-    if kind not in row.kinds:
-        raise Problem(404, f"no {kind} picture of this image; only the gallery's images have all of them")
     if stored and kind not in ("original", "attacked"):
         raise Problem(404, "only the original and the attacked image are stored")
+    if kind not in row.kinds:
+        raise Problem(404, f"no {kind} picture of this image: {images.drawable.why_not(kind, row.defense)}")
     if kind in ("defended", "cam_before", "cam_after"):
         return Shown(_of_gallery(settings, run, images, name, kind))
-    original = _original(settings, run, images, name)
     if stored or kind == "attacked":
-        path, sha256 = (
-            _attacked(settings, run, images, name) if kind == "attacked" else (original.path, original.sha256)
-        )
-        content = _verified(path, sha256)
-        return Shown(content, _media(content)) if stored else Shown(_png(_unit(content, original.top)))
+        content, top = source(settings, run, name, kind)
+        return Shown(content, _media(content)) if stored else Shown(png(unit(content, top)))
+    before = unit(*source(settings, run, name, "original"))
     if kind == "original":
-        return Shown(_png(_unit(_verified(original.path, original.sha256), original.top)))
+        return Shown(png(before))
     factor = row.amplified or 1.0
-    before = _unit(_verified(original.path, original.sha256), original.top)
-    after = _unit(_verified(*_attacked(settings, run, images, name)), original.top)
+    after = unit(*source(settings, run, name, "attacked"))
     if before.shape[:2] != after.shape[:2]:
         raise Problem(404, "the attacked image and its original differ in size; no difference can be drawn")
-    return Shown(_png((after - before) * factor + 0.5), amplified=factor)
+    return Shown(png((after - before) * factor + 0.5), amplified=factor)
+
+
+def source(settings: Settings, run: Run, name: str, kind: str) -> tuple[bytes, int]:
+    """The stored file of the original or the attacked image, and its top. Raises Problem 404."""
+    images = run_images(settings, run)
+    original = _original(settings, run, images, name)
+    path, sha256 = (original.path, original.sha256)
+    if kind == "attacked":
+        path, sha256 = _attacked(settings, run, images, name)
+    return _verified(path, sha256), original.top
 
 
 def tag(settings: Settings, run: Run, name: str, kind: str, stored: bool) -> str:
@@ -187,11 +193,11 @@ def _of_gallery(settings: Settings, run: Run, images: RunImages, name: str, kind
     path = within(folder(settings, run) / "gallery", str(shown["files"][kind]).removeprefix("gallery/"))
     if path.stat().st_size > MOST_BYTES:
         raise Problem(404, "the picture's file is too large to be shown")
-    return _png(_unit(path.read_bytes(), 0))
+    return png(unit(path.read_bytes(), 0))
 
 
-def _unit(content: bytes, top: int) -> NDArray[np.float32]:
-    """(H, W, C) in [0, 1]."""
+def unit(content: bytes, top: int) -> NDArray[np.float32]:
+    """(H, W, C) in [0, 1]. Raises Problem 404 for what cannot be shown."""
     try:
         found = decode_image(content, max_pixels=MOST_PIXELS)
     except BadImage as error:
@@ -199,7 +205,8 @@ def _unit(content: bytes, top: int) -> NDArray[np.float32]:
     return found.pixels.astype(np.float32) / np.float32(top or found.top)
 
 
-def _png(values: NDArray[np.float32]) -> bytes:
+def png(values: NDArray[np.float32]) -> bytes:
+    """(H, W, C) in [0, 1] with 8 bits."""
     grid = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
     image = Image.fromarray(np.ascontiguousarray(grid[:, :, 0] if grid.shape[2] == 1 else grid))
     stream = io.BytesIO()

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from radproof.api.http.paging import broken, sealed, unsealed
 from radproof.api.http.problems import Problem
 from radproof.api.results.caching import MEGABYTE, BoundedCache
+from radproof.api.results.drawable import DRAWN, NOTHING, Drawable
 from radproof.api.results.finished import ROWS, Stamp, finished, result_json
 from radproof.api.results.table import Table, read_rows
 from radproof.store.settings import Settings
@@ -44,7 +45,8 @@ class ImageRow(BaseModel):
     linf: float | None = None  # stored, in [0, 1] pixel units
     ssim: float | None = None
     amplified: float | None = None  # how much `difference` amplifies the change
-    kinds: list[Kind]  # the pictures there are
+    kinds: list[Kind]  # the pictures that are stored
+    drawn: list[Kind]  # those that are drawn when they are asked for
 
 
 class Facet(BaseModel):
@@ -84,6 +86,7 @@ class RunImages:
     """All rows of a run, in the order of its table."""
 
     table: Table
+    drawable: Drawable = NOTHING
 
     def page(self, chosen: Filters, cursor: str | None = None, limit: int = 50) -> tuple[list[ImageRow], str | None]:
         """At most `limit` rows and the cursor of those after them. Raises Problem 422 for a broken cursor."""
@@ -125,6 +128,12 @@ class RunImages:
             raise Problem(404, "no image of that name in this run")
         return [self._row(one) for one in self.table.siblings(at)]
 
+    def place_in_gallery(self, name: str) -> int | None:
+        """Which of the run's gallery shows this row; None: not one."""
+        at = self.table.named(name)
+        found = None if at is None else self.table.picture(at)
+        return next((n for n, one in enumerate(self.table.gallery) if one is found), None) if found else None
+
     def facets(self, chosen: Filters = Filters()) -> dict[str, list[Facet]]:
         """For every filter its values and what the other filters leave of each."""
         found: dict[str, list[Facet]] = {}
@@ -146,7 +155,10 @@ class RunImages:
         return at
 
     def _row(self, at: int) -> ImageRow:
-        return ImageRow.model_validate(self.table.row(at))
+        told = self.table.row(at)
+        wanted = [kind for kind in DRAWN if kind not in told["kinds"]]
+        drawn = [kind for kind in wanted if not self.drawable.why_not(kind, told["defense"])]
+        return ImageRow.model_validate({**told, "drawn": drawn})
 
 
 def run_images(settings: Settings, run: Run) -> RunImages:
@@ -157,7 +169,7 @@ def run_images(settings: Settings, run: Run) -> RunImages:
 
 
 def _opened(file: Stamp, told: dict[str, Any]) -> RunImages:
-    return RunImages(read_rows(file.path, str(told["head"]), told["gallery"]))
+    return RunImages(read_rows(file.path, str(told["head"]), told["gallery"]), Drawable.of(told))
 
 
 _OPENED: BoundedCache[RunImages] = BoundedCache(6, 512 * MEGABYTE, lambda one: one.table.bytes)

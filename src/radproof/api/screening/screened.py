@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the process of a kept model says, read with distrust: a stranger's file, or image, may have taken it over."""
+"""What a kept model's process says, read with distrust: a stranger's file, or image, may have taken it over."""
 
 from typing import Annotated, Literal, TypeVar
 
@@ -63,14 +63,40 @@ class Opened(Record):
     grid: _Text
 
 
-class Said(Record):
-    """Of one image: a screening, a refusal of the image, or that the model is broken."""
+class Numbered(Record):
+    """An answer to the request of that number."""
 
     number: int
+
+
+class Said(Numbered):
+    """Of one image: a screening, a refusal of the image, or that the model is broken."""
+
     screening: Screened | None
     refusal: _Text
     broken: _Text
     seconds: float = Field(ge=0)
+
+
+class Ready(Record):
+    """The first words of a process that draws."""
+
+    ready: Literal[True]
+
+
+class Sketch(Numbered):
+    """The size of a picture whose bytes follow, or why there is none."""
+
+    refusal: _Text
+    height: int = Field(ge=0)
+    width: int = Field(ge=0)
+    channels: Literal[0, 1, 3]
+
+
+class Piece(Numbered):
+    """Some of its bytes."""
+
+    piece: Annotated[str, Field(min_length=1, max_length=200_000)]  # base64
 
 
 class Nonsense(Exception):

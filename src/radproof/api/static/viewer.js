@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The viewer: two pictures on a canvas, with a divider, window and level, zoom, and an overlay. Nothing leaves the page.
+// The viewer: two pictures on a canvas, with a divider, window and level, zoom, and an overlay. Pictures that the
+// run does not keep are asked for when they are chosen.
 "use strict";
 (() => {
   const root = document.querySelector("[data-viewer]");
@@ -12,11 +13,16 @@
   const dials = { split: find("#split"), window: find("#window"), level: find("#level"), opacity: find("#opacity") };
   const names = { original: "Original", attacked: "Attacked", defended: "Defended" };
   const overlays = { "": "No overlay", difference: `Difference, amplified ${root.dataset.amplified || "?"} times`, cam_before: "Grad-CAM before", cam_after: "Grad-CAM attacked" };
+  const titles = { defended: "Defended picture", cam_before: "Grad-CAM before", cam_after: "Grad-CAM attacked" };
   const plain = { split: 50, window: 255, level: 127.5, opacity: 70, zoom: 1, x: 0, y: 0, mode: "swipe", pair: "original attacked", overlay: "" };
   const store = `viewer:${root.dataset.run}`;
   const state = { ...plain };
   const sources = new Map(); // kind -> ImageData
   const drawn = new Map(); // "kind window level" -> canvas
+  const drawable = new Set((root.dataset.drawn || "").split(" ").filter(Boolean)); // kinds that the server draws
+  const asking = new Set();
+  const note = find("[data-drawing]");
+  const patience = 12; // times that a busy server is asked
   let size = [1, 1];
   let asked = 0;
   let spoken = 0;
@@ -29,17 +35,70 @@
   const offscreen = (width, height) => Object.assign(document.createElement("canvas"), { width, height });
 
   /* Pictures */
+  const keep = (kind, image, width, height) => {
+    const within = offscreen(width, height).getContext("2d", { willReadFrequently: true });
+    within.drawImage(image, 0, 0);
+    sources.set(kind, within.getImageData(0, 0, width, height));
+  };
+
   const load = async () => {
     const images = [...root.querySelectorAll("img[data-kind]")];
     await Promise.all(images.map((image) => image.decode().catch(() => null)));
     for (const image of images) {
-      if (!image.naturalWidth) continue;
-      const held = offscreen(image.naturalWidth, image.naturalHeight);
-      const within = held.getContext("2d", { willReadFrequently: true });
-      within.drawImage(image, 0, 0);
-      sources.set(image.dataset.kind, within.getImageData(0, 0, held.width, held.height));
+      if (image.naturalWidth) keep(image.dataset.kind, image, image.naturalWidth, image.naturalHeight);
     }
     return sources.has("original") && sources.has("attacked");
+  };
+
+  const pause = (seconds) => new Promise((go) => setTimeout(go, 1000 * seconds));
+  const requested = async (kind) => {
+    for (let times = 1; ; times++) {
+      const answer = await fetch(`${root.dataset.address}${kind}.png`, { headers: { Accept: "image/png, application/problem+json" } });
+      const wait = Number(answer.headers.get("Retry-After"));
+      if ([429, 503].includes(answer.status) && wait && times < patience) {
+        await pause(Math.min(wait, 10));
+        continue;
+      }
+      if (answer.ok && answer.headers.get("Content-Type") === "image/png") return createImageBitmap(await answer.blob());
+      const told = await answer.json().catch(() => ({}));
+      throw new Error(told.detail || "the server did not draw this picture; load the page again");
+    }
+  };
+
+  const chosen = () => [...state.pair.split(" "), state.overlay];
+  const tell = (text) => {
+    note.textContent = text;
+    note.hidden = !text;
+    if (text) say(text);
+  };
+  const telling = () => {
+    const now = chosen().filter((kind) => asking.has(kind));
+    if (now.length) tell(`${now.map((kind) => titles[kind]).join(" and ")} being drawn…`);
+    else if (note.dataset.failed !== "yes") tell("");
+  };
+
+  // Whatever is chosen and not there is asked for; what fails gives way to the pictures that are there.
+  const request = async (kind) => {
+    asking.add(kind);
+    delete note.dataset.failed;
+    telling();
+    let failed = "";
+    try {
+      const image = await requested(kind);
+      keep(kind, image, image.width, image.height);
+    } catch (error) {
+      failed = error instanceof TypeError ? "the server cannot be reached" : error.message;
+    }
+    asking.delete(kind);
+    if (failed && chosen().includes(kind)) {
+      note.dataset.failed = "yes";
+      tell(`${titles[kind]}: ${failed}`);
+      change(state.overlay === kind ? { overlay: "" } : { pair: plain.pair });
+      return;
+    }
+    telling();
+    if (!failed && chosen().includes(kind)) say(`${titles[kind]} is there`);
+    later();
   };
 
   const windowed = (kind) => {
@@ -93,6 +152,7 @@
   };
 
   const put = (kind, left, width, height, from, to) => {
+    if (!sources.has(kind)) return; // it is being drawn
     context.save();
     context.beginPath();
     context.rect(from, 0, to - from, height);
@@ -170,6 +230,8 @@
     state.x = clamp(state.x, -room(size[0]), room(size[0]));
     state.y = clamp(state.y, -room(size[1]), room(size[1]));
     for (const name of Object.keys(dials)) state[name] = clamp(state[name], Number(dials[name].min), Number(dials[name].max));
+    for (const kind of chosen()) if (drawable.has(kind) && !sources.has(kind) && !asking.has(kind)) request(kind);
+    if (values.pair !== undefined || values.overlay !== undefined) telling();
     words();
     if (shape) fit();
     else later();
@@ -184,12 +246,21 @@
 
   const zoom = (factor) => change({ zoom: Math.round(clamp(state.zoom * factor, 1, 32) * 100) / 100 }, () => `Zoom ${Math.round(100 * state.zoom)} %`);
   const greys = () => `Window ${state.window}, level ${state.level}`;
-  const cover = (kind) => (!kind || sources.has(kind)) && change({ overlay: kind }, () => overlays[kind]);
+  const has = (kind) => sources.has(kind) || drawable.has(kind);
+  const clear = () => delete note.dataset.failed;
+  const cover = (kind) => {
+    if (kind && !has(kind)) return;
+    clear();
+    change({ overlay: kind }, () => (!kind || sources.has(kind) ? overlays[kind] : `${titles[kind]} being drawn…`));
+  };
   const move = (x, y) => {
     if (state.zoom > 1) change({ x: state.x + (x * size[0]) / (10 * state.zoom), y: state.y + (y * size[1]) / (10 * state.zoom) }, () => "Moved");
     else if (x && state.mode === "swipe") change({ split: state.split - 2 * x }, () => `Divider at ${state.split} %`);
   };
-  const reset = () => change({ ...plain }, () => "Reset");
+  const reset = () => {
+    clear();
+    change({ ...plain }, () => "Reset");
+  };
   const go = (id) => document.getElementById(id)?.click();
 
   const keys = {
@@ -224,7 +295,10 @@
       const { name, value } = event.target;
       if (name === "overlay") cover(value);
       else if (name === "mode") change({ mode: value }, () => (value === "swipe" ? "Swipe" : "Side by side"));
-      else if (name === "pair") change({ pair: value }, () => value.split(" ").map((one) => names[one]).join(" and "));
+      else if (name === "pair") {
+        clear();
+        change({ pair: value }, () => value.split(" ").map((one) => names[one] + (sources.has(one) ? "" : ", being drawn…")).join(" and "));
+      }
     });
     const acts = { in: keys["+"], out: keys["-"], fit: keys["0"], reset };
     for (const button of root.querySelectorAll("[data-do]")) button.addEventListener("click", acts[button.dataset.do]);
@@ -267,11 +341,11 @@
       // what was kept is no longer read
     }
     for (const name of Object.keys(plain)) if (typeof kept[name] === typeof plain[name]) state[name] = kept[name];
-    if (!state.pair.split(" ").every((kind) => sources.has(kind))) state.pair = plain.pair;
-    if (state.overlay && !sources.has(state.overlay)) state.overlay = "";
+    if (!state.pair.split(" ").every(has)) state.pair = plain.pair;
+    if (state.overlay && !has(state.overlay)) state.overlay = "";
     if (!["swipe", "side"].includes(state.mode)) state.mode = plain.mode;
     find("[data-tools]").hidden = false;
-    find("[data-sources]").hidden = true;
+    for (const one of root.querySelectorAll("[data-sources]")) one.hidden = true;
     listen();
     change({});
     fit();

@@ -10,8 +10,9 @@ from radproof.api.http.etags import PRIVATE, conditional, fresh
 from radproof.api.http.paging import Cursor, Limit
 from radproof.api.http.problems import responses
 from radproof.api.people.access import Caller, Viewer, owned
+from radproof.api.results.drawing import shown
 from radproof.api.results.exports import exported
-from radproof.api.results.pictures import picture, tag
+from radproof.api.results.pictures import tag
 from radproof.api.results.results import BudgetOutcome, Facet, Filters, ImageRow, Kind, Outcome, run_images
 from radproof.api.service import Here, Service
 from radproof.store.tables import Run
@@ -98,21 +99,24 @@ def image(request: Request, here: Here, who: Viewer, id: str, image: str, chosen
                 "X-Amplified": {"description": "how much a difference is amplified", "schema": {"type": "number"}}
             },
         },
-        **responses(404, 422),
+        **responses(404, 422, 429, 503),
     },
 )
 def drawn(request: Request, here: Here, who: Viewer, id: str, image: str, kind: Kind, stored: bool = False) -> Response:
-    """A picture of an image. 16-bit and DICOM grids are shown with 8 bits; `stored` gives all grey levels."""
+    """A picture of an image. 16-bit and DICOM grids are shown with 8 bits; `stored` gives all grey levels.
+
+    What the image's `drawn` names is drawn when it is asked for, which takes seconds: the model is opened for it.
+    """
     run = _run(here, id, who)
     mark = f'"{tag(here.settings, run, image, kind, stored)[:32]}"'
     headers = {"ETag": mark, "Cache-Control": PRIVATE, "X-Content-Type-Options": "nosniff"}
     if fresh(request, mark):
         return Response(None, 304, headers)
-    shown = picture(here.settings, run, image, kind, stored=stored)
-    if shown.amplified is not None:
-        headers["X-Amplified"] = f"{shown.amplified:g}"
+    found = shown(here, who, run, image, kind, stored=stored)
+    if found.amplified is not None:
+        headers["X-Amplified"] = f"{found.amplified:g}"
     if stored:
         exported(here, who, run, "image")
-        suffix = shown.media.removeprefix("image/").replace("application/octet-stream", "bin")
+        suffix = found.media.removeprefix("image/").replace("application/octet-stream", "bin")
         headers["Content-Disposition"] = f'attachment; filename="{run.id}-{image}-{kind}.{suffix}"'
-    return Response(shown.content, 200, headers, shown.media)
+    return Response(found.content, 200, headers, found.media)

@@ -7,10 +7,14 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from radproof.api.http.problems import Problem
 from radproof.api.http.render import page
 from radproof.api.people.access import Caller, Viewer, owned
 from radproof.api.results.caching import MEGABYTE, BoundedCache
 from radproof.api.results.details import details
+from radproof.api.results.drawable import DRAWN, answered
+from radproof.api.results.drawing import classes
+from radproof.api.results.drawing import shown as drawn_picture
 from radproof.api.results.finished import ROWS, finished
 from radproof.api.results.results import BudgetOutcome, Facet, Filters, ImageRow, RunImages, run_images
 from radproof.api.results.showing import Showing, showing
@@ -114,10 +118,22 @@ def gallery(
 
 
 @router.get("/runs/{run_id}/images/{image}")
-def viewer(request: Request, here: Here, who: Viewer, run_id: str, image: str, chosen: Chosen) -> Response:
-    """One image: original, attacked and defended over one another or side by side, with what is known of it."""
+def viewer(
+    request: Request,
+    here: Here,
+    who: Viewer,
+    run_id: str,
+    image: str,
+    chosen: Chosen,
+    draw: Annotated[str, Query(max_length=20)] = "",
+) -> Response:
+    """One image: original, attacked and defended over one another or side by side, with what is known of it.
+
+    `draw`: a picture that is drawn first, for those without scripts.
+    """
     run, shown, images = _opened(here, who, run_id)
     row = images.one(image)
+    undrawn = _draw(here, who, run, row, draw)
     before, after = images.around(image, chosen)
     known = details(here.settings, run, shown, images, row)
     return page(
@@ -133,6 +149,10 @@ def viewer(request: Request, here: Here, who: Viewer, run_id: str, image: str, c
         siblings=images.siblings(image),
         total=images.count(chosen),
         kinds=KINDS,
+        shown_kinds=[*row.kinds, *([draw] if draw in row.drawn and not undrawn else [])],
+        undrawn=undrawn,
+        explained=explained(images, row),
+        missing=missing(images, row),
         said=said,
         alt=alt,
         query=_query(chosen),
@@ -171,6 +191,32 @@ def heading(row: ImageRow) -> str:
     if row.outcome == "wrong_before":
         return f"{truth}: read wrongly before any attack"
     return f"{truth}, read as {answer}"
+
+
+def explained(images: RunImages, row: ImageRow) -> tuple[str, str] | None:
+    """What the heat maps before and after speak for; None where there are none."""
+    if not {"cam_before", "cam_after"} & {*row.kinds, *row.drawn}:
+        return None
+    found, labels = classes(images, row), images.drawable.labels
+    return answered(labels, found.before), answered(labels, found.after)
+
+
+def missing(images: RunImages, row: ImageRow) -> list[str]:
+    """Why pictures are not there, each reason once."""
+    wanted = [kind for kind in DRAWN if kind not in row.kinds]
+    reasons = [images.drawable.why_not(kind, row.defense) for kind in wanted]
+    return [*dict.fromkeys(f"{reason[0].upper()}{reason[1:]}." for reason in reasons if reason)]
+
+
+def _draw(here: Service, who: Caller, run: Run, row: ImageRow, kind: str) -> str:
+    """Have a picture drawn; why that failed, or ""."""
+    if kind not in row.drawn:
+        return ""
+    try:
+        drawn_picture(here, who, run, row.id, kind)
+    except Problem as problem:
+        return problem.detail
+    return ""
 
 
 def _opened(here: Service, who: Caller, run_id: str) -> tuple[Run, Showing, RunImages]:
