@@ -13,6 +13,7 @@ from radproof.errors import BadInput, GateFailed
 
 if TYPE_CHECKING:
     from radproof.api.service import Service
+    from radproof.store.backup import Copied
     from radproof.store.settings import Settings
 
 Home = Annotated[Path | None, typer.Option(help="Folder of the server's models, data and runs; radproof-home.")]
@@ -114,15 +115,39 @@ def backup(
 ) -> None:
     """Copy a server that keeps its data in SQLite while it runs: databases first, then the files they name.
 
-    Back a server with PostgreSQL up with pg_dump, then copy its home folder; see docs/howto/serve.md.
+    Uploads in a store elsewhere are fetched and checked. Back a server with PostgreSQL up with pg_dump, then copy its
+    home folder; see docs/howto/serve.md.
     """
     from radproof.store.backup import backup as copy
 
     _require_service()
     found = copy(_settings(home, config), out, files=files)
     print_lines([f"{found.databases} databases and {found.files} files ({found.size / 1e6:,.1f} MB) in {out}"])
+    _warn_of(found, "backup")
+
+
+@admin.command("restore")
+def restore(
+    source: Annotated[Path, typer.Argument(help="A folder that `radproof admin backup` made.")],
+    home: Home = None,
+    config: Config = None,
+) -> None:
+    """Make a new home of a backup; uploads go to the store of the settings, or into the home where there is none."""
+    from radproof.store.backup import restore as put
+
+    _require_service()
+    settings = _settings(home, config)
+    found = put(settings, source)
+    size = f"{found.size / 1e6:,.1f} MB"
+    print_lines([f"{found.databases} databases and {found.files} files ({size}) in {settings.home}"])
+    _warn_of(found, "restoration")
+
+
+def _warn_of(found: "Copied", what: str) -> None:
     if not found.told:
-        typer.echo("The audit trail could not be written to: it does not tell of this backup.", err=True)
+        typer.echo(f"The audit trail could not be written to: it does not tell of this {what}.", err=True)
+    if found.missing:
+        typer.echo(f"Uploads that are missing or have other bytes than they should: {found.missing}.", err=True)
 
 
 def _new_password(service: "Service", address: str, name: str) -> str:

@@ -1,23 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A copy of a server's home while it works: databases as of one moment each, then the files that they name."""
+"""A copy of a server's home while it works: databases as of one moment each, then the files that they name; and back.
+
+Uploads lie in the copy under blobs/, wherever the server keeps them.
+"""
 
 import os
 import shutil
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from radproof.core.files import atomic
-from radproof.errors import BadInput
+from radproof.errors import BadInput, RadproofError
 from radproof.store.database import Database
+from radproof.store.files import Files
 from radproof.store.settings import Settings
 from radproof.store.trail import Trail
 
 DATABASES = ("radproof.db", "jobs.db")
-FOLDERS = ("blobs", "models", "data", "runs", "guards", "plans")
+BLOBS = "blobs"
+FOLDERS = (BLOBS, "models", "data", "runs", "guards", "plans")
 PAGES = 1000  # of a database that are copied before writers get their turn
 
 
@@ -29,6 +36,7 @@ class Copied:
     files: int
     size: int  # bytes
     told: bool  # in the audit trail
+    missing: int = 0  # uploads that a row names, and the store does not have whole
 
 
 def backup(settings: Settings, out: Path, *, files: bool = True) -> Copied:
@@ -47,28 +55,85 @@ def backup(settings: Settings, out: Path, *, files: bool = True) -> Copied:
         raise BadInput("the backup would lie within what it copies; name a folder elsewhere")
     out.mkdir(parents=True, exist_ok=True)
     out.chmod(0o700)
-    told = _tell(settings, files)  # first, so that the copy tells of itself
+    told = _tell(settings, "server.backup", {"files": files})  # first, so that the copy tells of itself
     databases = [name for name in DATABASES if (home / name).is_file()]
     for name in databases:  # first: a file that a row names was there before the row
         _copy_database(home / name, out / name)
     if (home / "secret").is_file():
         shutil.copy2(home / "secret", out / "secret")
     copied = [_copy_file(path, home, out) for name in FOLDERS for path in _below(home / name)] if files else []
-    size = sum(one for one in copied if one >= 0) + sum((out / name).stat().st_size for name in databases)
-    return Copied(len(databases), sum(one >= 0 for one in copied), size, told)
+    kept = Files(settings)
+    fetched = [_fetch(kept, name, out) for name in _uploads(out)] if files and settings.store else []
+    sizes = [size for size in (*copied, *fetched) if size >= 0]
+    size = sum(sizes) + sum((out / name).stat().st_size for name in databases)
+    return Copied(len(databases), len(sizes), size, told, sum(size < 0 for size in fetched))
 
 
-def _tell(settings: Settings, files: bool) -> bool:
+def restore(settings: Settings, source: Path) -> Copied:
+    """Make a new home of a backup; its uploads go where the settings keep them, be that another place than before.
+
+    The databases come last: half a home is none. Raises BadInput for PostgreSQL, a folder that is no backup, and a home
+    that holds something.
+    """
+    if settings.database:
+        raise BadInput(
+            "this server keeps its data in another database; restore that with pg_restore, then copy the home"
+        )
+    home = settings.home.resolve()
+    if not (source / DATABASES[0]).is_file():
+        raise BadInput(f"{source} holds no {DATABASES[0]}; expected a folder that `radproof admin backup` made")
+    if home.exists() and (not home.is_dir() or any(home.iterdir())):
+        raise BadInput(f"{settings.home} holds something already; give --home a new folder")
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)
+    kept = Files(settings)
+    placed = [path.stat().st_size if kept.put_back(path) else -1 for path in _below(source / BLOBS)]
+    copied = [_copy_file(path, source, home) for name in FOLDERS if name != BLOBS for path in _below(source / name)]
+    databases = [name for name in reversed(DATABASES) if (source / name).is_file()]
+    for name in ("secret", *databases):
+        if (source / name).is_file():
+            shutil.copy2(source / name, home / name)
+    sizes = [size for size in (*placed, *copied) if size >= 0]
+    size = sum(sizes) + sum((home / name).stat().st_size for name in databases)
+    told = _tell(settings, "server.restore")
+    return Copied(len(databases), len(sizes), size, told, sum(size < 0 for size in placed))
+
+
+def _tell(settings: Settings, action: str, detail: Mapping[str, Any] | None = None) -> bool:
     """That everything was copied, in the trail. A full disk is a reason for a backup, not against it."""
     database = Database(settings.database_url)
     try:
         with database.writing() as session:
-            Trail(database).add(session, "server.backup", files=files)
+            Trail(database).add(session, action, **(detail or {}))
     except SQLAlchemyError:
         return False
     finally:
         database.close()
     return True
+
+
+def _uploads(out: Path) -> list[str]:
+    """Hashes of the files that the copied database names and that did not lie in the home."""
+    with closing(sqlite3.connect(f"{(out / DATABASES[0]).resolve().as_uri()}?mode=ro", uri=True)) as database:
+        found = [name for (name,) in database.execute("select distinct sha256 from files order by sha256")]
+    return [name for name in found if not _blob(out, name).is_file()]
+
+
+def _fetch(files: Files, sha256: str, out: Path) -> int:
+    """Its bytes; -1 where the store does not have it whole. Raises RadproofError for a store that is away."""
+    target = _blob(out, sha256)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files.fetch(sha256, target)
+        return target.stat().st_size
+    except RadproofError:
+        return -1
+    except Exception as error:  # of whatever library reaches the store
+        raise RadproofError(f"the store of uploads cannot be read ({type(error).__name__}); try again") from None
+
+
+def _blob(out: Path, sha256: str) -> Path:
+    return out / BLOBS / sha256[:2] / sha256
 
 
 def _copy_database(source: Path, target: Path) -> None:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from sqlalchemy import BigInteger, cast, event, func, select, text
 from sqlalchemy.orm import Session
 
+from radproof.core.files import sha256_file
 from radproof.store.incoming import DAY, Incoming, Staged, TooLarge
 from radproof.store.places import place_of
 from radproof.store.settings import MEGABYTE, Settings
@@ -72,6 +73,18 @@ class Files:
     def local(self, sha256: str) -> Path:
         """The file itself; one of a remote store is fetched, and checked against its hash. Raises UnknownName."""
         return self._place.local(_checked(sha256))
+
+    def fetch(self, sha256: str, target: Path) -> None:
+        """A copy of its own, which is checked where it comes from a remote store. Raises UnknownName, RadproofError."""
+        self._place.fetch(_checked(sha256), target)
+
+    def put_back(self, path: Path) -> bool:
+        """Give a backup's copy, which is called by its hash, its place again; False: it has other bytes than that."""
+        if _SHA256.fullmatch(path.name) is None or sha256_file(path) != path.name:
+            return False
+        if not self._place.has(path.name):
+            self._place.take(path, path.name)
+        return True
 
     def lock(self, session: Session) -> None:
         """Until the transaction ends nobody else adds or removes files. SQLite has one writer anyway."""

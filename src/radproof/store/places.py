@@ -29,6 +29,10 @@ class Place(Protocol):
         """Where it can be read."""
         ...
 
+    def fetch(self, sha256: str, target: Path) -> None:
+        """A copy of it, whole; nothing of it is kept besides."""
+        ...
+
     def remove(self, sha256: str) -> None:
         """It need not be there."""
         ...
@@ -75,6 +79,11 @@ class Folder:
             raise _gone()
         return path
 
+    def fetch(self, sha256: str, target: Path) -> None:
+        """Raises UnknownName where it is not there."""
+        with atomic(target) as temporary:
+            _copy(self.local(sha256), temporary)
+
     def remove(self, sha256: str) -> None:
         """It need not be there."""
         self._path(sha256).unlink(missing_ok=True)
@@ -111,6 +120,11 @@ class Remote:
         with suppress(UnknownName):
             return self.cache.local(sha256)
         target = self.cache.root / sha256[:2] / sha256
+        self.fetch(sha256, target)
+        return target
+
+    def fetch(self, sha256: str, target: Path) -> None:
+        """As local, to another place than the cache."""
         with atomic(target) as temporary:
             temporary.touch(0o600)
             try:
@@ -119,7 +133,6 @@ class Remote:
                 raise _gone() from None
             if sha256_file(temporary) != sha256:
                 raise RadproofError("the store gives other bytes than were put there; restore it from its backup")
-        return target
 
     def remove(self, sha256: str) -> None:
         """It need not be there."""
