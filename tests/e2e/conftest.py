@@ -1,8 +1,12 @@
 """A small data set, a small model and one finished run, made once for all end-to-end tests."""
 
+import fcntl
+import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,21 @@ from PIL import Image
 from radproof import app
 from radproof.cli import main
 from radproof.training.recipe import TrainingRecipe
+
+# Probes take most of a small run. What they find is tested in tests/assess, and test_gate.py runs them as shipped.
+SHORT = {
+    "radproof.assess.bench.STEPS": (2, 2),
+    "radproof.assess.bench.LONGER": (3, 3),
+    "radproof.assess.bench.HUGE_STEPS": 2,
+    "radproof.assess.bench.QUERIES": 5,
+    "radproof.assess.probes.LEAST": 5,
+}
+SHORTENED = f"""
+import radproof.assess.probes
+{"; ".join(f"{name} = {value}" for name, value in SHORT.items())}
+from radproof.cli import main
+main()
+"""
 
 PLAN = {
     "name": "small",
@@ -113,9 +132,28 @@ def other_model(tmp_path_factory, plan):
 
 
 @pytest.fixture(scope="session")
-def dataset(tmp_path_factory) -> Path:
+def once(tmp_path_factory, request) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Make a folder of this name once for all workers: (name, what fills it) -> the folder."""
+    own = tmp_path_factory.getbasetemp()
+    root = own.parent if hasattr(request.config, "workerinput") else own
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, done = root / name, root / f"{name}.done"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def dataset(once) -> Path:
     """The folder of images that the small plan assesses."""
-    return _draw_set(tmp_path_factory.mktemp("data") / "set")
+    return once("data", lambda folder: _draw_set(folder / "set")) / "set"
 
 
 @pytest.fixture(scope="session")
@@ -137,46 +175,74 @@ def write_plan():
     return write
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _short_probes():
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SHORT.items():
+            patch.setattr(name, value)
+        yield
+
+
 @pytest.fixture
 def radproof(monkeypatch, capsys):
     """The command, run in this process: (exit code, stdout, stderr)."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["radproof", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+        code = _called(monkeypatch, arguments)
         out, err = capsys.readouterr()
         return code, out, err
 
     return run
 
 
+def _called(patch: pytest.MonkeyPatch, arguments: tuple[object, ...]) -> int:
+    patch.setattr(sys, "argv", ["radproof", *map(str, arguments)])
+    try:
+        main()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+    return 0
+
+
+@pytest.fixture(scope="session")
+def done():
+    """Run the command in this process, with short probes, for what several tests share; what it printed."""
+
+    def run(*arguments: object, folder: Path | None = None) -> str:
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            if folder:
+                patch.chdir(folder)
+            for name, value in SHORT.items():
+                patch.setattr(name, value)
+            code = _called(patch, arguments)
+        assert code == 0, err.getvalue()
+        return out.getvalue() + err.getvalue()
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def command():
-    """The command as a process of its own, with one thread as these tests have."""
+    """The command as a process of its own, with one thread as these tests have; short: with short probes."""
 
-    def start(*arguments: object, environment=os.environ, **how) -> subprocess.Popen:
+    def start(*arguments: object, environment=os.environ, short=False) -> subprocess.Popen:
         return subprocess.Popen(
-            [sys.executable, "-m", "radproof", *map(str, arguments)],
+            [sys.executable, *(("-c", SHORTENED) if short else ("-m", "radproof")), *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={**environment, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"},
-            **how,
         )
 
     return start
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, plan, write_plan, command):
-    """The folder of a finished run."""
-    folder = tmp_path_factory.mktemp("finished")
-    process = command("assess", write_plan(folder, plan), "--out", folder / "run")
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
-    (folder / "stdout.txt").write_text(out)
-    return folder / "run"
+def finished(once, plan, write_plan, done):
+    """The folder of a finished run; to be read, not changed."""
+
+    def fill(folder: Path) -> None:
+        (folder / "printed.txt").write_text(done("assess", write_plan(folder, plan), "--out", folder / "run"))
+
+    return once("finished", fill) / "run"

@@ -85,7 +85,7 @@ def wait_for(run, count):
 
 def test_ctrl_c_and_a_kill_lose_at_most_a_batch_and_change_no_byte(finished, tmp_path, plan, write_plan, command):
     path, run = write_plan(tmp_path, plan), tmp_path / "run"
-    process = command("assess", path, "--out", run)
+    process = command("assess", path, "--out", run, short=True)
     wait_for(run, 2)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -93,7 +93,7 @@ def test_ctrl_c_and_a_kill_lose_at_most_a_batch_and_change_no_byte(finished, tmp
     assert "the same command goes on" in err
     assert not (run / "result.json").exists()
     done = wait_for(run, 2)
-    process = command("assess", path, "--out", run)
+    process = command("assess", path, "--out", run, short=True)
     assert wait_for(run, done + 6) >= done + 6
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -101,7 +101,7 @@ def test_ctrl_c_and_a_kill_lose_at_most_a_batch_and_change_no_byte(finished, tmp
     kept = {p: p.stat().st_mtime_ns for p in run.glob("work/batches/*/*.npz")}
     damaged = sorted(kept)[0]
     damaged.write_bytes(damaged.read_bytes()[:50])  # as a failing disk would leave it
-    again = command("assess", path, "--out", run)
+    again = command("assess", path, "--out", run, short=True)
     _, err = again.communicate(timeout=200)
     assert again.returncode == 0, err
     assert {p: p.stat().st_mtime_ns for p in kept if p != damaged} == {p: t for p, t in kept.items() if p != damaged}
@@ -344,7 +344,7 @@ def test_without_a_plan_options_do(finished, dataset, tmp_path, radproof):
 
 
 def test_the_summary_names_every_attack_and_ends_with_the_report(finished):
-    out = (finished.parent / "stdout.txt").read_text()
+    out = (finished.parent / "printed.txt").read_text()
     for word in ("fgsm", "pgd", "sia", "jpeg_tvm", "adaptive"):
         assert word in out
     assert re.search(r"Report: .*report\.html", out)

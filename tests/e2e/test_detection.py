@@ -24,7 +24,7 @@ AWARE = [{"name": "evasion", "steps": 2, "rounds": 1}, {"name": "orthogonal", "s
 
 
 @pytest.fixture(scope="module")
-def watched(finished, plan, write_plan, tmp_path_factory, command):
+def watched(finished, plan, write_plan, tmp_path_factory, done):
     """A run with attackers who know one of two detectors, and detectors that are also trained."""
     folder = tmp_path_factory.mktemp("watched")
     detection = {
@@ -35,9 +35,7 @@ def watched(finished, plan, write_plan, tmp_path_factory, command):
         "learned": {"attacks": ["fgsm", {"name": "pgd", "steps": 2}], "eps": "8/255", "images": 20},
     }
     path = write_plan(folder, {**plan, **CHANGES, "model": {"path": str(finished / "model")}, "detection": detection})
-    process = command("assess", path, "--out", folder / "run", "-q")
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
+    done("assess", path, "--out", folder / "run", "-q")
     return folder / "run"
 
 

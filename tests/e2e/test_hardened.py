@@ -14,7 +14,7 @@ HARDENED = {
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, finished, plan, write_plan, other_model, command):
+def run(tmp_path_factory, finished, plan, write_plan, other_model, done):
     root = tmp_path_factory.mktemp("hardened")
     recipe = {**plan["model"]["train"], "epochs": 1}
     trained = {**HARDENED["adversarial"], "train": {**recipe, **HARDENED["adversarial"]["train"]}}
@@ -33,9 +33,7 @@ def run(tmp_path_factory, finished, plan, write_plan, other_model, command):
         "gallery": 0,
     }
     path = write_plan(root, changed)
-    process = command("assess", path, "--out", root / "run", "-q")
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
+    done("assess", path, "--out", root / "run", "-q")
     return path, root / "run"
 
 
