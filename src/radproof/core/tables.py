@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from radproof.errors import BadData
@@ -41,6 +40,8 @@ def _bytes(values: Any) -> int:
         return values.nbytes + _bytes(values.flatten())
     if not pa.types.is_dictionary(values.type):
         return values.nbytes
+    import pyarrow.compute as pc
+
     compute: Any = pc
     lengths = compute.binary_length(values.dictionary).cast(pa.int64())
     return values.nbytes + (compute.sum(lengths.take(values.indices)).as_py() or 0)
