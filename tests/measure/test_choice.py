@@ -50,7 +50,7 @@ def test_the_interval_is_clopper_and_pearsons_through_the_same_function(told: tu
         assert limit == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("p", [0.5, 0.62, 0.8, 0.97])
+@pytest.mark.parametrize("p", [0.0, 0.5, 0.62, 0.8, 0.97, 1.0])
 @pytest.mark.parametrize("n", [12, 40, 150])
 def test_the_interval_of_one_reader_covers_the_truth_exactly_as_often_as_it_says(p: float, n: int):
     """All outcomes with their probabilities: no simulation is needed."""
@@ -121,6 +121,21 @@ def test_all_right_and_all_wrong_are_open_at_one_end():
     assert shown(all_.d_prime).startswith("at least ") and shown(none.d_prime).endswith(" or less")
     assert all_.d_prime.high == MOST and "stands for that or more" in all_.d_prime.method
     assert "stands for that" not in forced_choice(answers(20, 30)).d_prime.method
+
+
+@pytest.mark.parametrize("n", [1, 10, 40, 150])
+def test_all_right_says_at_least_what_the_closed_form_of_the_bound_says(n: int):
+    """Clopper and Pearson's lower bound of n of n is (α/2)^(1/n): no count establishes a d′ without end."""
+    found = forced_choice([True] * n).d_prime
+    assert found.low == pytest.approx(math.sqrt(2) * stats.norm.ppf(0.025 ** (1 / n)), abs=1e-9)
+    assert found.low < {1: -2, 10: 0.8, 40: 1.95, 150: 2.8}[n] and found.value == found.high == MOST
+
+
+@pytest.mark.parametrize("n", [10, 40, 150])
+def test_half_right_is_nothing_seen_with_an_interval_that_is_even_about_it(n: int):
+    found = forced_choice([True, False] * (n // 2)).d_prime
+    assert found.value == pytest.approx(0) and found.low == pytest.approx(-found.high)
+    assert found.high > math.sqrt(2) * math.sqrt(math.pi / 2) * 1.96 / math.sqrt(n), "no narrower than the delta method"
 
 
 def test_nothing_answered_is_nothing_measured():

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from radproof.measure.choice import certain, exact, forced_choice
-from radproof.measure.sides import attention, catch_trials, looked
+from radproof.measure.sides import attention, by_chance, catch_trials, looked
 
 
 def answered(hits: int, lefts: int, alarms: int, rights: int):
@@ -61,9 +61,9 @@ def test_who_always_says_left_is_right_half_the_time_and_is_not_attentive_and_co
 
 
 @pytest.mark.parametrize(
-    ("missed", "shown", "attentive"), [(0, 3, True), (1, 3, False), (1, 4, True), (2, 4, False), (3, 12, True)]
+    ("missed", "shown", "attentive"), [(0, 5, True), (1, 3, False), (1, 4, False), (1, 10, False), (0, 0, True)]
 )
-def test_who_misses_more_than_one_in_four_catch_trials_is_not_attentive(missed: int, shown: int, attentive: bool):
+def test_who_misses_a_catch_trial_is_not_attentive(missed: int, shown: int, attentive: bool):
     even = forced_choice([True, False] * 20, left=[True, False, False, True] * 10).sides.left
     judged = attention([False] * missed + [True] * (shown - missed), even, [3.0, 1.0, 2.0])
     assert judged.attentive is attentive and judged.missed == missed and judged.seconds == 2.0
@@ -97,8 +97,18 @@ def test_could_not_tell_needs_d_prime_without_bias_near_nothing_too():
     assert found.sides.d_prime.high > 0.4 and found.verdict == "not established"
 
 
-def test_catch_trials_are_one_in_ten_and_at_least_three_of_twenty():
-    assert [catch_trials(n) for n in (1, 9, 10, 19, 20, 39, 40, 120, 500)] == [0, 0, 1, 1, 3, 3, 4, 12, 50]
+def test_catch_trials_are_one_in_ten_and_five_to_ten_of_twenty_or_more():
+    assert [catch_trials(n) for n in (1, 9, 10, 19, 20, 40, 60, 120, 500)] == [0, 0, 1, 1, 5, 5, 6, 10, 10]
+
+
+@pytest.mark.parametrize("trials", [10, 20, 40, 69, 120])
+def test_of_readers_who_click_at_random_fewer_than_one_in_twenty_pass_a_test_of_twenty_or_more(trials: int):
+    """Every way of clicking through the catch trials, each as likely as any other, judged."""
+    even = forced_choice([True, False] * 20, left=[True, False, False, True] * 10).sides.left
+    ways = [[bool(n >> place & 1) for place in range(catch_trials(trials))] for n in range(2 ** catch_trials(trials))]
+    passing = sum(attention(found, even, []).attentive for found in ways) / len(ways)
+    assert passing == by_chance(catch_trials(trials))
+    assert passing < 0.05 if trials >= 20 else passing == 0.5
 
 
 def test_pairs_altered_on_one_side_only_have_no_d_prime_without_bias():

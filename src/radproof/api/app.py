@@ -3,10 +3,11 @@
 
 from importlib import import_module
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from radproof import __version__
 from radproof.api.http import around, openapi, problems
+from radproof.api.readers.closing import Closing
 from radproof.api.service import Service
 
 RESOURCES = (
@@ -28,6 +29,7 @@ def create_app(service: Service) -> FastAPI:
         docs_url=None,  # they fetch scripts from elsewhere
         redoc_url=None,
         separate_input_output_schemas=False,
+        dependencies=[Depends(Closing())],
     )
     app.state.service = service
     problems.install(app)

@@ -7,12 +7,28 @@ from typing import Any
 
 from radproof.client.asking import API, named, plain
 from radproof.client.http import NotFound, Refused, ServerFailed
-from radproof.client.records import Image, Plan, Progress, Run, Screened, Status, Thing
+from radproof.client.own import Own
+from radproof.client.readers import Readers
+from radproof.client.records import (
+    Image,
+    ImageAround,
+    Key,
+    Outcome,
+    Part,
+    Plan,
+    Progress,
+    ReaderTest,
+    Run,
+    Screened,
+    Status,
+    Thing,
+)  # fmt: skip
 from radproof.client.shelf import Shelf
 from radproof.errors import BadInput
 
 __all__ = [
-    "Client", "Image", "NotFound", "Plan", "Progress", "Refused", "Run", "Screened", "ServerFailed", "Status", "Thing",
+    "Client", "Image", "ImageAround", "Key", "NotFound", "Outcome", "Part", "Plan", "Progress", "ReaderTest", "Refused",
+    "Run", "Screened", "ServerFailed", "Status", "Thing",
 ]  # fmt: skip
 
 FORMATS = ("html", "pdf", "json", "csv", "md", "junit.xml", "sarif")
@@ -25,7 +41,7 @@ BROUGHT = {  # states that an order leads to; one of them, once its answer was l
 Watch = Callable[[Run], None]
 
 
-class Client(Shelf):
+class Client(Shelf, Readers, Own):
     """One server and one key.
 
     The key is an argument or RADPROOF_KEY; it is sent to this server alone, and by http:// to this machine alone
@@ -37,10 +53,6 @@ class Client(Shelf):
     def status(self) -> Status:
         """The server's version, whether a worker is alive, how long the queue is."""
         return Status.model_validate(self._server.call("GET", f"{API}/status"))
-
-    def account(self) -> dict[str, Any]:
-        """Whose key it is, and their projects."""
-        return self._server.call("GET", f"{API}/account")
 
     def project(self, wanted: str | None = None) -> str:
         """The id of one of the key's projects, by its id or name; the only one, where none is named.
@@ -59,6 +71,15 @@ class Client(Shelf):
         raise BadInput(f"{'say which project' if wanted is None else 'no such project'}; yours: {yours}")
 
     # Plans and runs
+
+    def parts(self) -> dict[str, list[Part]]:
+        """Everything that a plan may name, with its parameters: attack, defense, detector, corruption."""
+        found = self._server.call("GET", f"{API}/parts")
+        return {kind: [Part.model_validate(one) for one in of] for kind, of in found.items()}
+
+    def part(self, kind: str, name: str) -> Part:
+        """One of them. Raises NotFound."""
+        return Part.model_validate(self._server.call("GET", f"{API}/parts/{named(kind)}/{named(name)}"))
 
     def plans(self, project: str | None = None) -> Iterator[Plan]:
         """All, newest first."""
@@ -165,6 +186,11 @@ class Client(Shelf):
     def images(self, run: str, **filters: str) -> Iterator[Image]:
         """Attacked images: `attack`, `budget`, `goal`, `defense`, `label` and `outcome` choose among them."""
         return self._all(f"runs/{named(run)}/images", Image, **filters)
+
+    def image(self, run: str, image: str, **filters: str) -> ImageAround:
+        """One, with those before and after it among the ones that the filters leave, and itself at every budget."""
+        found = self._server.call("GET", f"{API}/runs/{named(run)}/images/{named(image)}", query=filters)
+        return ImageAround.model_validate(found)
 
     def picture(self, run: str, image: str, path: Path, kind: str = "attacked") -> Path:
         """Download one: original, attacked, defended, difference, cam_before or cam_after."""

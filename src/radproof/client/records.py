@@ -43,8 +43,12 @@ class Progress(Told):
     stage: str | None = None
     done: float | None = None
     total: float | None = None
-    share: float | None = None  # of the stage, 0 to 1
-    left: float | None = None  # seconds, estimated
+    share: float | None = None  # of the whole run, 0 to 1
+    left: float | None = None  # seconds to its end, about, and what they may well lie between
+    left_low: float | None = None
+    left_high: float | None = None
+    stage_share: float | None = None
+    stage_left: float | None = None
     note: str | None = None
 
 
@@ -99,3 +103,125 @@ class Screened(Told):
     """What was said of one image; not for diagnosis."""
 
     verdict: str = ""
+
+
+class ImageAround(Told):
+    """An image and its neighbours."""
+
+    image: Image
+    before: str | None = None
+    after: str | None = None
+    budgets: list[Image] = Field(default_factory=list[Image])  # the same image and attack at every budget
+
+
+class ReaderTest(Told):
+    """A blinded choice between originals and attacked images; what it is made of is told at its end."""
+
+    id: str
+    project: str = ""
+    name: str = ""
+    trials: int = 0
+    answered: int = 0  # by you, as are the next three
+    begun: bool = False
+    finished: bool = False
+    given_up: bool = False
+    run: str | None = None
+    attack: str | None = None
+    budget: str | None = None
+
+
+class ReaderProgress(Told):
+    """How far you are with a test."""
+
+    trials: int
+    answered: int
+    finished: bool
+    given_up: bool = False
+
+
+class Choice(Told):
+    """What answers support."""
+
+    answers: int
+    correct: int
+    readers: int
+    verdict: str  # told apart, the wrong way round, could not tell, not established
+    sentence: str
+    d_prime: dict[str, Any] = Field(default_factory=dict[str, Any])  # value, low, high; ±6 stands for that or more
+
+
+class Outcome(Told):
+    """What came of a reader test."""
+
+    own: Choice | None = None
+    trials: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])  # yours, with the truth
+    readers: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    pooled: Choice
+    blinding: str = ""
+
+
+class Part(Told):
+    """An attack, a defence, a detector or a corruption that a plan may name."""
+
+    name: str
+
+
+class Key(Told):
+    """An API key without its secret."""
+
+    id: str
+    name: str = ""
+    created: datetime | None = None
+    expires: datetime | None = None  # None: until it is revoked
+    used: datetime | None = None
+
+
+class Browser(Told):
+    """Where somebody is signed in."""
+
+    id: str
+    created: datetime | None = None
+    expires: datetime | None = None
+
+
+class Person(Told):
+    """Somebody who may sign in."""
+
+    id: str
+    name: str = ""
+    role: str = ""
+    disabled: bool = False
+
+
+class Project(Told):
+    """A project and its members, each with id and name."""
+
+    id: str
+    name: str = ""
+    members: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+
+
+class Invitation(Told):
+    """An open link, without its secret."""
+
+    id: str
+    role: str = ""
+    expires: datetime | None = None
+
+
+class Event(Told):
+    """One thing that was done, as the trail tells it."""
+
+    number: int
+    at: datetime
+    actor: str = ""
+    action: str = ""
+    object: str = ""
+    project: str = ""
+
+
+class TrailCheck(Told):
+    """Whether the trail is whole."""
+
+    whole: bool
+    first_broken: int | None = None

@@ -4,6 +4,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from radproof.client.asking import API, Asking, named, plain
 from radproof.client.http import ServerFailed
@@ -52,6 +53,10 @@ class Shelf(Asking):
         told = {"data": data}
         return Thing.model_validate(self._server.call("POST", f"{API}/models/{named(id)}/check", json=told, once=True))
 
+    def retry_model(self, id: str, *, architecture: str | None = None, card: Mapping[str, Any] | None = None) -> Thing:
+        """Try an import that failed again, perhaps with another architecture or card; see `wait_ready`."""
+        return self._again(f"models/{named(id)}", {"architecture": architecture, "card": card})
+
     def data_sets(self, project: str | None = None) -> Iterator[Thing]:
         """All, newest first."""
         return self._all("data", Thing, project=project)
@@ -81,6 +86,19 @@ class Shelf(Asking):
         """Another name for people."""
         return Thing.model_validate(self._server.call("PATCH", f"{API}/data/{named(id)}", json={"name": name}))
 
+    def retry_data(
+        self,
+        id: str,
+        *,
+        classes: str | None = None,
+        multi_label: bool | None = None,
+        label_tag: str | None = None,
+        strict: bool | None = None,
+    ) -> Thing:
+        """Try an import that failed again; what is given replaces what was said. See `wait_ready`."""
+        told = {"classes": classes, "multi_label": multi_label, "label_tag": label_tag, "strict": strict}
+        return self._again(f"data/{named(id)}", told)
+
     def wait_ready(self, thing: Thing, *, seconds: float = 3600.0) -> Thing:
         """Wait until an upload was checked, or a guard taught. Raises BadInput with the reason where it cannot be used.
 
@@ -106,6 +124,10 @@ class Shelf(Asking):
         """Detectors that were taught for a model."""
         return self._all(f"models/{named(model)}/guards", Thing)
 
+    def guard(self, model: str, guard: str) -> Thing:
+        """One of them. Raises NotFound."""
+        return Thing.model_validate(self._server.call("GET", f"{API}/models/{named(model)}/guards/{named(guard)}"))
+
     def teach_guard(
         self, model: str, data: str, *, detector: str = "drift", rate: float = 0.05, other_data: bool = False
     ) -> Thing:
@@ -118,6 +140,10 @@ class Shelf(Asking):
     def remove_guard(self, model: str, guard: str) -> None:
         """Remove a guard."""
         self._remove(f"models/{named(model)}/guards/{named(guard)}")
+
+    def _again(self, path: str, told: Mapping[str, Any]) -> Thing:
+        body = {key: value for key, value in told.items() if value is not None}
+        return Thing.model_validate(self._server.call("POST", f"{API}/{path}/retry", json=body, once=True))
 
     def _upload(self, kind: str, form: Mapping[str, str | None], files: Mapping[str, Path | None]) -> Thing:
         told = {key: value for key, value in form.items() if value}

@@ -8,7 +8,8 @@ Hautus, Behav Res Methods 1995); it draws d′ of few answers towards 0. Varianc
 1967; its interval is approximate.
 
 A reader who always says "left", or clicks anything, is right half the time, as one who looked and saw nothing. Catch
-trials, whose alteration nobody who looks can miss, tell the two apart; they count for nothing else.
+trials, whose alteration nobody who looks can miss, tell the two apart; they count for nothing else. All have to be
+found: of readers who click at random a share of 1/2^n finds n (`by_chance`), with five 1 in 32.
 """
 
 import math
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from radproof.core.records import Estimate, Record
 
-MISSED = 0.25  # of catch trials: who misses a larger share was not attentive
+FEW, LEAST, ENOUGH = 20, 5, 10  # tests of so many trials have at least 5 catch trials, and never more than 10
 LOPSIDED = (0.2, 0.8)  # of answers that said "left": nothing beyond these is an even use of both sides
 Numbers = NDArray[np.float64]
 
@@ -52,15 +53,23 @@ class Attention(Record):
 
 
 def catch_trials(trials: int) -> int:
-    """How many of a test's trials are catch trials: one in ten, at least 3 of 20 or more, none of fewer than 10."""
-    return max(3 if trials >= 20 else 0, trials // 10)
+    """How many of a test's trials are catch trials: one in ten, but 5 to 10 of 20 or more.
+
+    More than 10 would tell little more, and who looks may slip once in so many.
+    """
+    return min(ENOUGH, max(LEAST if trials >= FEW else 0, trials // 10))
+
+
+def by_chance(catches: int) -> float:
+    """The share of readers who click at random and find every catch trial."""
+    return 0.5**catches
 
 
 def attention(found: Sequence[bool], left: Estimate, seconds: Sequence[float]) -> Attention:
     """Judge one reader by catch trials, each found or missed, the share of "left", and the times of all answers."""
     missed = sum(not one for one in found)
     why: list[str] = []
-    if missed > MISSED * len(found):
+    if missed:
         why.append(f"missed {missed} of {len(found)} catch trials, whose alteration is plain to see")
     if left.low is not None and left.high is not None and (left.low > LOPSIDED[1] or left.high < LOPSIDED[0]):
         why.append(f"said one side nearly always: “left” in {left.value:.0%} of {left.n} answers".replace("%", " %"))

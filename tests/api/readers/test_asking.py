@@ -223,7 +223,12 @@ def test_an_answer_is_given_once_and_in_order(house, test_id):
     url = f"/api/v1/readers/{test_id}/trials"
     said = {"answer": "left", "seconds": 2.0}
     assert who.client.post(f"{url}/2", json=said).status_code == 409
-    assert who.client.post(f"{url}/1", json=said).json() == {"trials": TRIALS, "answered": 1, "finished": False}
+    assert who.client.post(f"{url}/1", json=said).json() == {
+        "trials": TRIALS,
+        "answered": 1,
+        "finished": False,
+        "given_up": False,
+    }
     again = who.client.post(f"{url}/1", json={**said, "answer": "right"})
     assert again.status_code == 409 and "once" in again.json()["detail"]
     assert who.client.post(f"{url}/7", json=said).status_code == 404

@@ -17,12 +17,12 @@ from radproof.api.results.results import RunImages
 from radproof.api.results.table import Table, Texts
 from radproof.store.tables import ReaderTest
 
-LONG = 20
+LONG, CAUGHT = 20, 5
 
 
 @pytest.fixture
 def long_test(run) -> str:  # noqa: F811
-    """Twenty trials, three of them catch trials."""
+    """Twenty trials, five of them catch trials."""
     return made(run, trials=LONG, fooling=False).json()["id"]
 
 
@@ -30,7 +30,7 @@ def catches(house: House, name: str, who: Person) -> list[int]:
     """The numbers of this reader's catch trials."""
     with house.service.database.reading() as session:
         test = session.get(ReaderTest, name)
-    assert test.choice["catch"] == {"kind": "chequered square", "trials": 3}
+    assert test.choice["catch"] == {"kind": "chequered square", "trials": CAUGHT}
     return [number for number, (place, _) in enumerate(arranged(test, who.id), 1) if is_catch(test, place)]
 
 
@@ -65,7 +65,7 @@ def test_blinding_catch_trials_are_sent_like_the_others_and_nobody_who_looks_can
             changed = np.abs(shown - plain) > 80
             assert (plain == 90).all() and changed.sum() == 25 and {0, 255} <= set(shown[changed])
         who.client.post(f"/api/v1/readers/{long_test}/trials/{number}", json={"answer": side, "seconds": 1})
-    assert len(numbers) == 3 and len(sizes) == 1, "no length tells a catch trial"
+    assert len(numbers) == CAUGHT and len(sizes) == 1, "no length tells a catch trial"
 
 
 def test_the_square_of_a_catch_trial_is_drawn_in_colour_and_on_small_images():
@@ -79,15 +79,15 @@ def test_catch_trials_count_for_attention_alone(house, long_test):
     who = house.person("clinician")
     do(who, long_test, LONG, LONG)
     found = outcome(who, long_test)
-    assert found["own"]["answers"] == found["pooled"]["answers"] == LONG - 3
-    assert sum(one["catch"] for one in found["trials"]) == 3 and len(found["trials"]) == LONG
+    assert found["own"]["answers"] == found["pooled"]["answers"] == LONG - CAUGHT
+    assert sum(one["catch"] for one in found["trials"]) == CAUGHT and len(found["trials"]) == LONG
     (reader,) = found["readers"]
     assert reader["attentive"] and reader["pooled"] and not reader["made_the_test"]
     assert reader["attention"]["missed"] == 0 and reader["attention"]["seconds"] == 1.5
     sides = found["own"]["sides"]
     assert sides["hits"] == sides["lefts"] and sides["false_alarms"] == 0 and sides["d_prime"]["value"] > 1.5
     page = who.client.get(f"/readers/{long_test}").text
-    assert "of them 3 catch trials" in page and "3 of 3" in page and page.count("right, catch trial") == 3
+    assert "of them 5 catch trials" in page and "5 of 5" in page and page.count("right, catch trial") == CAUGHT
 
 
 @pytest.mark.parametrize("how", ["left", "blind"])
@@ -110,7 +110,7 @@ def test_who_never_looks_is_shown_and_left_out_of_the_pool(house, run, long_test
     do(careful, long_test, LONG, LONG)
     found = outcome(careful, long_test)
     assert [one["pooled"] for one in found["readers"]] == [False, True]
-    assert found["pooled"]["readers"] == 1 and found["pooled"]["correct"] == LONG - 3
+    assert found["pooled"]["readers"] == 1 and found["pooled"]["correct"] == LONG - CAUGHT
     assert "1 reader finished" not in run[0].client.get("/readers").text
 
 

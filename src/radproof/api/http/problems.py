@@ -35,10 +35,20 @@ class Problem(Exception):
     """An answer other than success."""
 
     def __init__(
-        self, status: int, detail: str, *, headers: dict[str, str] | None = None, errors: Sequence[dict[str, Any]] = ()
+        self,
+        status: int,
+        detail: str,
+        *,
+        headers: dict[str, str] | None = None,
+        errors: Sequence[dict[str, Any]] = (),
+        links: Sequence[tuple[str, str]] = (),
     ) -> None:
+        """`links`: where to go on from here, each an address of this site and its words."""
         super().__init__(detail)
         self.status, self.detail, self.headers, self.errors = status, detail, headers or {}, list(errors)
+        self.links = tuple(links)
+        if links:
+            self.headers["Link"] = ", ".join(f'<{address}>; rel="related"; title="{words}"' for address, words in links)
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -63,7 +73,13 @@ def answer(request: Request, problem: Problem) -> Response:
         from radproof.api.http.render import page
 
         found = page(
-            request, "problem", status=problem.status, title=title, detail=problem.detail, errors=problem.errors
+            request,
+            "problem",
+            status=problem.status,
+            title=title,
+            detail=problem.detail,
+            errors=problem.errors,
+            links=problem.links,
         )
         found.headers.update(problem.headers)
         return found

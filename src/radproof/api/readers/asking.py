@@ -11,17 +11,17 @@ they tell readers who look from readers who click, and count for nothing else.
 
 import hashlib
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from radproof.api.http.problems import Problem
 from radproof.api.people.access import Caller, owned
+from radproof.api.readers.taking import FINISH, Standing, begin, standing
 from radproof.api.results.finished import result_json
 from radproof.api.results.results import Filters, ImageRow, RunImages, run_images
 from radproof.api.service import Service
@@ -49,24 +49,6 @@ class Wish:
     name: str = ""
     fooling: bool = True  # only images that fooled the model
     seed: int | None = None
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How far one reader is."""
-
-    trials: int
-    answered: int
-
-    @property
-    def finished(self) -> bool:
-        """Whether the truth may be told."""
-        return 0 < self.trials <= self.answered
-
-    @property
-    def next(self) -> int:
-        """The number of the trial that is to be answered, from 1."""
-        return self.answered + 1
 
 
 def drawn(service: Service, session: Session, who: Caller, wish: Wish) -> ReaderTest:
@@ -169,21 +151,6 @@ def remove(service: Service, session: Session, who: Caller, name: str) -> None:
     service.trail.add(session, "reader.remove", actor=who.user_id, object=test.id, project=test.project_id)
 
 
-def standing(session: Session, test: ReaderTest, user_id: str) -> Standing:
-    """How far somebody is."""
-    asked = select(func.count()).where(ReaderAnswer.test_id == test.id, ReaderAnswer.user_id == user_id)
-    return Standing(len(test.trials), session.execute(asked).scalar_one())
-
-
-def standings(session: Session, tests: Sequence[ReaderTest], user_id: str) -> dict[str, Standing]:
-    """How far somebody is with each test, in one question."""
-    asked = select(ReaderAnswer.test_id, func.count()).where(
-        ReaderAnswer.user_id == user_id, ReaderAnswer.test_id.in_([one.id for one in tests])
-    )
-    counts = {name: count for name, count in session.execute(asked.group_by(ReaderAnswer.test_id)).all()}
-    return {one.id: Standing(len(one.trials), counts.get(one.id, 0)) for one in tests}
-
-
 def arranged(test: ReaderTest, user_id: str) -> list[tuple[int, Side]]:
     """For one reader, in their order: the trial's place in the test, and the side of the attacked image."""
     told = hashlib.sha256(f"{test.seed} {test.id} {user_id}".encode()).digest()
@@ -196,7 +163,8 @@ def arranged(test: ReaderTest, user_id: str) -> list[tuple[int, Side]]:
 def answer(
     service: Service, session: Session, who: Caller, test: ReaderTest, number: int, side: Side, seconds: float
 ) -> Standing:
-    """Keep one answer, once. Raises Problem 404 for no such trial, 409 out of turn or for a second one."""
+    """Keep one answer, once. Raises Problem 404 for no such trial; 409 out of turn, for a second one, or given up."""
+    begin(service, session, who, test)
     now = standing(session, test, who.user_id)
     if not 1 <= number <= now.trials:
         raise Problem(404, f"there are trials 1 to {now.trials}")
@@ -219,5 +187,5 @@ def answer(
     except IntegrityError:
         raise Problem(409, f"trial {number} is answered; answers are given once and in order") from None
     if number == now.trials:
-        service.trail.add(session, "reader.finish", actor=who.user_id, object=test.id, project=test.project_id)
-    return Standing(now.trials, number)
+        service.trail.add(session, FINISH, actor=who.user_id, object=test.id, project=test.project_id)
+    return Standing(now.trials, number, begun=True)

@@ -14,8 +14,9 @@ from PIL import Image
 from sqlalchemy.orm import Session
 
 from radproof.api.http.problems import Problem
-from radproof.api.people.access import Caller
-from radproof.api.readers.asking import Side, arranged, is_catch, standing
+from radproof.api.people.access import Caller, owned
+from radproof.api.readers.asking import Side, arranged, is_catch
+from radproof.api.readers.taking import begin, standing
 from radproof.api.results.pictures import picture
 from radproof.api.service import Service
 from radproof.store.tables import ReaderTest, Run
@@ -23,11 +24,25 @@ from radproof.store.tables import ReaderTest, Run
 Pixels = NDArray[np.uint8]
 
 
-def side(service: Service, session: Session, who: Caller, test: ReaderTest, number: int, which: Side) -> bytes:
-    """One image of a trial as PNG. Raises Problem 404 for a trial that is not there or not reached yet."""
-    now = standing(session, test, who.user_id)
+def side(service: Service, who: Caller, name: str, number: int, which: Side) -> bytes:
+    """One image of a trial as PNG; the first one begins the test.
+
+    Raises Problem 404 for a trial that is not there or not reached yet, 409 for a test that cannot be begun.
+    """
+    with service.database.reading() as session:
+        test = owned(session, ReaderTest, name, who)
+        now = standing(session, test, who.user_id)
+        if 1 <= number <= min(now.trials, now.next) and now.begun and not now.given_up:
+            return _side(service, session, who, test, number, which)
     if not 1 <= number <= min(now.trials, now.next):
         raise Problem(404, "no such trial, or it is not reached yet")
+    with service.database.writing() as session:
+        begin(service, session, who, owned(session, ReaderTest, name, who))
+    with service.database.reading() as session:
+        return _side(service, session, who, owned(session, ReaderTest, name, who), number, which)
+
+
+def _side(service: Service, session: Session, who: Caller, test: ReaderTest, number: int, which: Side) -> bytes:
     place, altered = arranged(test, who.user_id)[number - 1]
     run = session.get(Run, test.run_id)
     if run is None:

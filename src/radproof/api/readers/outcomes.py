@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What came of reader tests: of each reader, of all who looked together, and of a whole list in three questions.
 
-The pool is of readers who finished, were attentive, and did not make the test: who made it knows too much. Others are
-shown beside it.
+The pool is of readers who finished, were attentive, did not make the test, and had not opened the run's images before
+they began, as far as the trail tells: others knew too much, and are shown beside it. Who gave up is in neither.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, lru_cache
 from itertools import groupby
@@ -16,9 +16,10 @@ from sqlalchemy.orm import Session
 
 from radproof.api.http.problems import Problem
 from radproof.api.people.access import Caller
-from radproof.api.readers.asking import Side, Standing, arranged, is_catch, standing
+from radproof.api.readers.asking import Side, arranged, is_catch
+from radproof.api.readers.taking import Before, Key, Standing, Taking, made_of, standing, takings
 from radproof.measure.choice import Choice, certain, forced_choice
-from radproof.measure.sides import Attention, attention
+from radproof.measure.sides import Attention, attention, by_chance
 from radproof.store.tables import ReaderAnswer, ReaderTest
 
 
@@ -46,6 +47,7 @@ class Reader:
     choice: Choice
     attention: Attention
     maker: bool  # of the test
+    before: Before  # whether they had opened the run's images before they began
     pooled: bool
 
 
@@ -57,6 +59,12 @@ class Outcome:
     trials: tuple[Trial, ...]
     readers: tuple[Reader, ...]
     pooled: Choice
+    by_chance: float  # share of readers clicking at random who find every catch trial
+
+    @property
+    def blinding(self) -> str:
+        """What is known of it, and what cannot be."""
+        return _blinding(self.readers)
 
 
 @dataclass(frozen=True)
@@ -69,41 +77,50 @@ class Listed:
     pooled: Choice | None
 
 
-def outcome(session: Session, test: ReaderTest, who: Caller, *, maker: bool = False) -> Outcome:
-    """What came of it so far; `maker`: with the test's maker in the pool.
+def outcome(session: Session, test: ReaderTest, who: Caller, *, maker: bool = False, opened: bool = False) -> Outcome:
+    """What came of it so far; the pool with the test's `maker`, with those who had `opened` the run before.
 
-    Raises Problem 403 for others than developers and those who finished.
+    Raises Problem 403 for others than developers, those who finished and those who gave up.
     """
     own = standing(session, test, who.user_id)
-    if not own.finished and not who.may("developer"):
+    if not (own.finished or own.given_up or who.may("developer")):
         raise Problem(403, f"the outcome is told after the last trial; {own.answered} of {own.trials} are answered")
-    done = _done(test, _Answers(session, (test,)).of(test.id))
+    known = takings(session, (test.id,))
+    done = _done(test, _Answers(session, (test,), known))
     found = {
-        user: _reader(test, user, answers, f"Reader {n}{' (you)' if user == who.user_id else ''}", maker)
+        user: _reader(test, user, answers, known, f"Reader {n}{' (you)' if user == who.user_id else ''}")
         for n, (user, answers) in enumerate(done.items(), 1)
     }
+    found = {user: replace(one, pooled=_counts(one, maker, opened)) for user, one in found.items()}
     return Outcome(
         own=found.get(who.user_id),
         trials=_trials(test, who.user_id, done[who.user_id]) if who.user_id in done else (),
         readers=tuple(found.values()),
         pooled=_pooled(test, {user: done[user] for user, one in found.items() if one.pooled}),
+        by_chance=by_chance(sum(is_catch(test, place) for place in range(len(test.trials)))),
     )
 
 
 def listed(session: Session, tests: Sequence[ReaderTest], who: Caller) -> list[Listed]:
-    """All of a list, with one question about who answered how much and one about answers that are new."""
+    """All of a list: a question about who answered how much, one about who began, one about answers that are new."""
     per = (ReaderAnswer.test_id, ReaderAnswer.user_id)
     asked = select(*per, func.count(), func.max(ReaderAnswer.at)).group_by(*per)
     rows = session.execute(asked.where(ReaderAnswer.test_id.in_([one.id for one in tests]))).all() if tests else []
     counts = {(test, user): (count, last) for test, user, count, last in rows}
-    answers = _Answers(session, tuple(tests))
+    known = takings(session, [one.id for one in tests]) if tests else {}
+    answers = _Answers(session, tuple(tests), known)
     found: list[Listed] = []
     for test in tests:
-        own = Standing(len(test.trials), counts.get((test.id, who.user_id), (0, None))[0])
-        if not own.finished and not who.may("developer"):
+        key = test.id, who.user_id
+        own = made_of(len(test.trials), counts.get(key, (0, None))[0], known.get(key))
+        if not (own.finished or own.given_up or who.may("developer")):
             found.append(Listed(test, own, 0, None))
             continue
-        done = [told for (name, _), told in counts.items() if name == test.id and 0 < own.trials <= told[0]]
+        done = [
+            told
+            for key, told in counts.items()
+            if key[0] == test.id and made_of(own.trials, told[0], known.get(key)).finished
+        ]
         last = max((at for _, at in done), default=None)
         pooled = _settled(test.id, len(done), last, _Asked(test, answers)) if done else None
         found.append(Listed(test, own, len(done), pooled))
@@ -111,10 +128,10 @@ def listed(session: Session, tests: Sequence[ReaderTest], who: Caller) -> list[L
 
 
 class _Answers:
-    """Of several tests, fetched at once and only if somebody asks."""
+    """Of several tests, fetched at once and only if somebody asks; beside them what is known of their readers."""
 
-    def __init__(self, session: Session, tests: tuple[ReaderTest, ...]) -> None:
-        self._session, self._tests = session, tests
+    def __init__(self, session: Session, tests: tuple[ReaderTest, ...], known: Mapping[Key, Taking]) -> None:
+        self._session, self._tests, self.known = session, tests, known
 
     def of(self, test: str) -> Sequence[ReaderAnswer]:
         """In the order in which they were given."""
@@ -145,27 +162,49 @@ class _Asked:
 @lru_cache(maxsize=512)
 def _settled(test: str, finished: int, last: datetime | None, asked: _Asked) -> Choice:
     """The pooled outcome, kept for as long as nobody else finishes."""
-    done = _done(asked.test, asked.answers.of(test))
-    chosen = {user: found for user, found in done.items() if _reader(asked.test, user, found, "", False).pooled}
+    done = _done(asked.test, asked.answers)
+    known = asked.answers.known
+    chosen = {user: found for user, found in done.items() if _reader(asked.test, user, found, known, "").pooled}
     return _pooled(asked.test, chosen)
 
 
-def _done(test: ReaderTest, answers: Iterable[ReaderAnswer]) -> dict[str, list[ReaderAnswer]]:
+def _done(test: ReaderTest, answers: _Answers) -> dict[str, list[ReaderAnswer]]:
     """Of each reader who finished, in the order in which they did."""
-    by_user = sorted(answers, key=lambda one: one.user_id)
+    by_user = sorted(answers.of(test.id), key=lambda one: one.user_id)
     grouped = {user: list(found) for user, found in groupby(by_user, key=lambda one: one.user_id)}
-    done = {user: found for user, found in grouped.items() if 0 < len(test.trials) <= len(found)}
+    known, trials = answers.known, len(test.trials)
+    ended = {user: made_of(trials, len(found), known.get((test.id, user))) for user, found in grouped.items()}
+    done = {user: found for user, found in grouped.items() if ended[user].finished}
     return dict(sorted(done.items(), key=lambda told: max(one.at for one in told[1])))
 
 
-def _reader(test: ReaderTest, user: str, answers: list[ReaderAnswer], name: str, maker: bool) -> Reader:
+def _reader(test: ReaderTest, user: str, answers: list[ReaderAnswer], known: Mapping[Key, Taking], name: str) -> Reader:
     choice = _choice(test, answers)
     caught = [one.correct for one in answers if is_catch(test, one.trial)]
     left = choice.sides.left if choice.sides else choice.proportion
     judged = attention(caught, left, [one.seconds for one in answers])
-    made = user == test.created_by
-    pooled = judged.attentive and (maker or not made)
-    return Reader(name, certain(choice, sum(caught), len(caught)), judged, made, pooled)
+    before = known.get((test.id, user), Taking()).before
+    found = Reader(
+        name, certain(choice, sum(caught), len(caught)), judged, user == test.created_by, before, pooled=False
+    )
+    return replace(found, pooled=_counts(found))
+
+
+def _counts(one: Reader, maker: bool = False, opened: bool = False) -> bool:
+    """Whether a reader belongs to the pool."""
+    return one.attention.attentive and (maker or not one.maker) and (opened or one.before != "yes")
+
+
+def _blinding(readers: Sequence[Reader]) -> str:
+    opened, unknown = (sum(one.before == word for one in readers) for word in ("yes", "not known"))
+    told = f"{opened} of {len(readers)} readers had opened the images of this run on this server before they began"
+    told += ", and are told apart and not counted" if opened else ""
+    more = f"; of {unknown} it is not known" if unknown else ""
+    return (
+        f"{told}{more}. During the test the pages of the run were closed to them. That none of them saw the run's "
+        "files elsewhere, under another account or on somebody else's screen cannot be established: the blinding of "
+        "people who may open the run rests on their word."
+    )
 
 
 def _pooled(test: ReaderTest, chosen: Mapping[str, list[ReaderAnswer]]) -> Choice:

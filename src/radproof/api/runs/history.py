@@ -87,7 +87,7 @@ def waiting(session: Session, job: Job | None) -> Waiting:
 def _events(session: Session, run: Run) -> tuple[Happening, ...]:
     """Of the run and of its jobs, whose ends their worker tells."""
     jobs = select(Job.id).where(Job.subject_id == run.id, Job.project_id == run.project_id)
-    asked = select(Event).where(or_(Event.object == run.id, Event.object.in_(jobs)))
+    asked = select(Event).where(or_(Event.object == run.id, Event.object.in_(jobs)), Event.action != "run.view")
     found = session.execute(asked.order_by(Event.number.desc()).limit(MOST)).scalars().all()
     return tuple(Happening(one.at, _what(one), _who(session, one)) for one in found)
 

@@ -13,8 +13,9 @@ from radproof.api.http.paging import Cursor, Limit, Page, paged
 from radproof.api.http.problems import responses
 from radproof.api.people.access import Caller, Clinician, Developer, Viewer, owned, visible
 from radproof.api.readers import asking, outcomes
-from radproof.api.readers.asking import MOST, Side, Standing, Wish
+from radproof.api.readers.asking import MOST, Side, Wish
 from radproof.api.readers.blinded import response, side
+from radproof.api.readers.taking import Before, Standing, give_up, standing, standings
 from radproof.api.service import Here
 from radproof.core.records import Estimate
 from radproof.measure.choice import Choice, Verdict, shown
@@ -32,7 +33,9 @@ class NewReaderTest(BaseModel, extra="forbid"):
     run: str = Field(max_length=40)
     attack: str = Field(max_length=200)
     budget: str = Field("", max_length=40, description="As the run's images have it: 4/255; empty for none.")
-    trials: int = Field(40, ge=1, le=MOST, description="Catch trials are among them: one in ten of ten or more.")
+    trials: int = Field(
+        40, ge=1, le=MOST, description="Catch trials are among them: one in ten, 5 to 10 of 20 or more."
+    )
     name: str = Field("", max_length=120, description="What readers see: let it not tell the attack.")
     fooling: bool = Field(True, description="Only images that fooled the model.")
     seed: int | None = Field(None, ge=0, lt=2**62)
@@ -48,6 +51,8 @@ class ReaderTestOut(BaseModel):
     trials: int
     answered: int = Field(description="By the caller.")
     finished: bool = Field(description="By the caller.")
+    begun: bool = Field(description="By the caller: until the end the run is closed to them.")
+    given_up: bool = Field(description="By the caller, for good.")
     run: str | None
     attack: str | None
     budget: str | None
@@ -67,6 +72,7 @@ class Progress(BaseModel):
     trials: int
     answered: int
     finished: bool
+    given_up: bool
 
 
 class ChoiceOut(BaseModel):
@@ -104,22 +110,25 @@ class ReaderOut(BaseModel):
     attention: Attention
     attentive: bool
     made_the_test: bool
+    opened_before: Before = Field(description="Whether they had opened the run's images before they began.")
     pooled: bool = Field(description="Counted in the pool.")
 
 
 class OutcomeOut(BaseModel):
-    """What came of a test, over readers who finished it; the pool is of those who were attentive."""
+    """What came of a test, over readers who finished it; the pool is of those who were attentive and knew no more."""
 
     own: ChoiceOut | None
     trials: list[TrialOut]
     readers: list[ReaderOut]
     pooled: ChoiceOut
+    passing_by_chance: float = Field(description="Share of readers clicking at random who find every catch trial.")
+    blinding: str = Field(description="What is known of it, and what cannot be.")
 
 
 def seen(session: Session, test: ReaderTest, who: Caller, own: Standing | None = None) -> ReaderTestOut:
     """A test as this caller may see it; `own`: how far they are, where that is known."""
-    own = own or asking.standing(session, test, who.user_id)
-    open_ = own.finished or who.may("developer")
+    own = own or standing(session, test, who.user_id)
+    open_ = own.finished or own.given_up or who.may("developer")
     return ReaderTestOut(
         id=test.id,
         project=test.project_id,
@@ -128,6 +137,8 @@ def seen(session: Session, test: ReaderTest, who: Caller, own: Standing | None =
         trials=own.trials,
         answered=own.answered,
         finished=own.finished,
+        begun=own.begun,
+        given_up=own.given_up,
         run=test.run_id if open_ else None,
         attack=str(test.choice.get("attack", "")) if open_ else None,
         budget=str(test.choice.get("budget", "")) if open_ else None,
@@ -140,7 +151,7 @@ def list_reader_tests(here: Here, who: Viewer, cursor: Cursor = None, limit: Lim
     """Reader tests of the caller's projects, newest first."""
     with here.database.reading() as session:
         found, after = paged(session, visible(ReaderTest, who), ReaderTest, cursor, limit)
-        own = asking.standings(session, found, who.user_id)
+        own = standings(session, found, who.user_id)
         return Page(items=[seen(session, one, who, own[one.id]) for one in found], next=after)
 
 
@@ -174,14 +185,13 @@ def remove_reader_test(here: Here, who: Developer, id: str) -> Response:
 @router.get(
     "/readers/{id}/trials/{number}/{which}.png",
     response_class=Response,
-    responses={**responses(401, 403, 404, 422), **_PNG},
+    responses={**responses(401, 403, 404, 409, 422), **_PNG},
 )
 def read_trial_image(
     here: Here, who: Clinician, id: str, which: Literal["left", "right"], number: int = _Number
 ) -> Response:
-    """One image of the trial that is to be answered, or of an earlier one."""
-    with here.database.reading() as session:
-        return response(side(here, session, who, owned(session, ReaderTest, id, who), number, which))
+    """One image of the trial that is to be answered, or of an earlier one. The first one begins the test."""
+    return response(side(here, who, id, number, which))
 
 
 @router.post("/readers/{id}/trials/{number}", status_code=201, responses=responses(401, 403, 404, 409, 422))
@@ -190,7 +200,14 @@ def answer_trial(here: Here, who: Clinician, id: str, given: NewAnswer, number: 
     with here.database.writing() as session:
         test = owned(session, ReaderTest, id, who)
         now = asking.answer(here, session, who, test, number, given.answer, given.seconds)
-    return Progress(trials=now.trials, answered=now.answered, finished=now.finished)
+    return _progress(now)
+
+
+@router.post("/readers/{id}/give-up", responses=responses(401, 403, 404, 409))
+def give_up_reader_test(here: Here, who: Clinician, id: str) -> Progress:
+    """End a test that the caller began: for good, and their answers do not count. The run is open to them again."""
+    with here.database.writing() as session:
+        return _progress(give_up(here, session, who, owned(session, ReaderTest, id, who)))
 
 
 @router.get("/readers/{id}/outcome", responses=responses(401, 403, 404))
@@ -199,10 +216,11 @@ def read_outcome(
     who: Clinician,
     id: str,
     maker: Annotated[bool, Query(description="Count the one who made the test in the pool too.")] = False,
+    opened: Annotated[bool, Query(description="Count readers who had opened the run before too.")] = False,
 ) -> OutcomeOut:
-    """What came of it; for those who finished it and for developers."""
+    """What came of it; for those who finished it or gave it up, and for developers."""
     with here.database.reading() as session:
-        found = outcomes.outcome(session, owned(session, ReaderTest, id, who), who, maker=maker)
+        found = outcomes.outcome(session, owned(session, ReaderTest, id, who), who, maker=maker, opened=opened)
     return OutcomeOut(
         own=_choice(found.own.choice) if found.own else None,
         trials=[
@@ -218,7 +236,13 @@ def read_outcome(
         ],
         readers=[_reader(one) for one in found.readers],
         pooled=_choice(found.pooled),
+        passing_by_chance=found.by_chance,
+        blinding=found.blinding,
     )
+
+
+def _progress(now: Standing) -> Progress:
+    return Progress(trials=now.trials, answered=now.answered, finished=now.finished, given_up=now.given_up)
 
 
 def _reader(one: outcomes.Reader) -> ReaderOut:
@@ -228,6 +252,7 @@ def _reader(one: outcomes.Reader) -> ReaderOut:
         attention=one.attention,
         attentive=one.attention.attentive,
         made_the_test=one.maker,
+        opened_before=one.before,
         pooled=one.pooled,
     )
 

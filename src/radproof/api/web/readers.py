@@ -17,6 +17,8 @@ from radproof.api.people.access import Caller, Clinician, Developer, Viewer, own
 from radproof.api.readers import asking, outcomes
 from radproof.api.readers.asking import MOST, Side, Wish
 from radproof.api.readers.blinded import response, side
+from radproof.api.readers.taking import begin as begun
+from radproof.api.readers.taking import give_up, standing
 from radproof.api.results.results import Filters, run_images
 from radproof.api.screening.answering import NOTICE
 from radproof.api.service import Here, Service
@@ -74,13 +76,15 @@ def make(
 
 @router.get("/readers/{id}")
 def one(request: Request, here: Here, who: Clinician, id: str, begin: str = "", outcome: str = "") -> Response:
-    """Instructions, the next trial, or the outcome."""
+    """Instructions, the next trial, or the outcome. With `begin` it is begun."""
+    if begin:
+        _begin(here, who, id)
     with here.database.reading() as session:
         found = owned(session, ReaderTest, id, who)
         told, phantom = seen(session, found, who), asking.phantom(here, session, found)
-        if told.finished or (outcome and who.may("developer")):
+        if told.finished or told.given_up or (outcome and who.may("developer")):
             return _outcome(request, session, found, told, who, phantom)
-    if not (told.answered or begin):
+    if not told.begun:
         return page(request, "reader_begin", title=told.name, test=told, notice=NOTICE, phantom=phantom)
     made = page(
         request,
@@ -116,6 +120,25 @@ def answer(
     return RedirectResponse(f"/readers/{id}?begin=1", 303)
 
 
+@router.get("/readers/{id}/give-up")
+def leaving(request: Request, here: Here, who: Clinician, id: str) -> Response:
+    """Ask whether it is meant."""
+    with here.database.reading() as session:
+        test = owned(session, ReaderTest, id, who)
+        own = standing(session, test, who.user_id)
+    if not own.unfinished:
+        return RedirectResponse(f"/readers/{id}", 303)
+    return page(request, "reader_give_up", title="Give the test up", test=test, own=own)
+
+
+@router.post("/readers/{id}/give-up")
+def leave(here: Here, who: Clinician, id: str) -> Response:
+    """End it for good."""
+    with here.database.writing() as session:
+        give_up(here, session, who, owned(session, ReaderTest, id, who))
+    return RedirectResponse(f"/readers/{id}", 303)
+
+
 @router.post("/readers/{id}/remove")
 def remove(here: Here, who: Developer, id: str) -> Response:
     """Remove it with all answers."""
@@ -127,8 +150,15 @@ def remove(here: Here, who: Developer, id: str) -> Response:
 @router.get("/readers/{id}/{number}/{which}.png")
 def image(here: Here, who: Clinician, id: str, number: _Number, which: Side) -> Response:
     """One of two images; the address says the trial and the side alone."""
+    return response(side(here, who, id, number, which))
+
+
+def _begin(here: Service, who: Caller, name: str) -> None:
     with here.database.reading() as session:
-        return response(side(here, session, who, owned(session, ReaderTest, id, who), number, which))
+        own = standing(session, owned(session, ReaderTest, name, who), who.user_id)
+    if not (own.begun or own.given_up):
+        with here.database.writing() as session:
+            begun(here, session, who, owned(session, ReaderTest, name, who))
 
 
 def _outcome(
