@@ -21,6 +21,7 @@ from radproof.assess.workspace import Arrays, Workspace
 from radproof.core.progress import Progress
 from radproof.core.rng import generator
 from radproof.core.types import Classifier, Head
+from radproof.core.whole import Piece, Stage
 from radproof.data.subsets import take
 from radproof.errors import BadInput, BadPlan
 from radproof.measure.certified import (
@@ -135,12 +136,18 @@ def run_certify(material: Material, space: Workspace, progress: Progress) -> Non
     rows = _rows(material, wanted)
     votes = Votes(model, wanted.sigma)
     draws = (wanted.n0, wanted.n)
-    progress.start("certify", len(rows) * sum(draws))
-    for row in rows:
-        if space.has(JOB, row):
-            progress.advance("certify", sum(draws))
-            continue
+    todo = [row for row in rows if not space.has(JOB, row)]
+    progress.start("certify", len(todo) * sum(draws))
+    for row in todo:
         space.save(JOB, row, _count(material, votes, row, draws, lambda done: progress.advance("certify", done)))
+
+
+def outline(material: Material, space: Workspace) -> Stage:
+    """The same work, counted in passes."""
+    wanted, counts = material.plan.certify, [0.0, 0.0]
+    for row in _rows(material, wanted) if wanted else ():
+        counts[space.has(JOB, row)] += wanted.n0 + wanted.n if wanted else 0
+    return Stage("certify", (Piece("certify", *counts),))
 
 
 def certified(material: Material, space: Workspace, measurer: Measurer) -> Certified | None:

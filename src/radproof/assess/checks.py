@@ -2,6 +2,7 @@
 """Checks beside the attacks, kept by batch like them: random noise, probes, and each image's smallest budget."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,24 +22,53 @@ from radproof.core.goals import goal as make_goal
 from radproof.core.progress import Progress
 from radproof.core.records import Estimate
 from radproof.core.types import Goal
+from radproof.core.whole import Piece, Stage
 from radproof.data.storage import quantise, to_unit_tensor
 from radproof.errors import NoGradient
 
 Check = Callable[[int], Arrays]  # of one batch
+PROBED = 200.0  # passes of an image that is probed, about
+GRADIENT = 3.0  # passes
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One check: where its batches are kept, which they are, how it is done, and about what it costs an image."""
+
+    kind: str
+    key: str
+    batches: Sequence[int]
+    check: Check
+    passes: float
 
 
 def run_checks(material: Material, space: Workspace, progress: Progress) -> None:
     """Every check that the plan asks for; finished batches are not done again."""
-    checks = list(_checks(material, space))
-    progress.start("checks", sum(len(batches) for _, batches, _ in checks))
-    for name, batches, check in checks:
-        for batch in batches:
-            if not space.has(name, batch):
-                space.save(name, batch, check(batch))
-            progress.advance("checks")
+    todo = [
+        (work, batch) for work in _checks(material, space) for batch in work.batches if not space.has(work.key, batch)
+    ]
+    progress.start("checks", sum(_cost(material, work, batch) for work, batch in todo))
+    for work, batch in todo:
+        space.save(work.key, batch, work.check(batch))
+        progress.advance("checks", _cost(material, work, batch))
 
 
-def _checks(material: Material, space: Workspace) -> Iterator[tuple[str, Sequence[int], Check]]:
+def outline(material: Material, space: Workspace) -> Stage:
+    """The same work, counted."""
+    pieces: list[Piece] = []
+    for work in _checks(material, space):
+        counts = [0.0, 0.0]
+        for batch in work.batches:
+            counts[space.has(work.key, batch)] += _cost(material, work, batch)
+        pieces.append(Piece(work.kind, *counts))
+    return Stage("checks", tuple(pieces))
+
+
+def _cost(material: Material, work: _Work, batch: int) -> float:
+    return work.passes * len(material.batches[batch])
+
+
+def _checks(material: Material, space: Workspace) -> Iterator[_Work]:
     plan, everything = material.plan, range(len(material.batches))
 
     def noise_of(eps: float) -> Check:
@@ -48,11 +78,14 @@ def _checks(material: Material, space: Workspace) -> Iterator[tuple[str, Sequenc
         return lambda batch: probe(material, space, name, batch)
 
     for eps in plan.budgets:
-        yield _noise_key(eps), everything, noise_of(eps)
-    for name in subjects(material):
-        yield probe_key(name), probe_batches(material), probe_of(name)
+        yield _Work("noise", _noise_key(eps), everything, noise_of(eps), 1.0)
+    for name, one in subjects(material).items():
+        passes = PROBED * (plan.eot if one.random else 1)
+        yield _Work(f"probes of {name}"[:100], probe_key(name), probe_batches(material), probe_of(name), passes)
     if plan.searched:
-        yield "smallest", _smallest_batches(material), lambda batch: _least(material, "smallest", batch)
+        passes = plan.searched.steps * plan.searched.rounds * GRADIENT
+        batches = _smallest_batches(material)
+        yield _Work("smallest", "smallest", batches, lambda batch: _least(material, "smallest", batch), passes)
 
 
 def _smallest_batches(material: Material) -> range:

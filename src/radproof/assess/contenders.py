@@ -41,6 +41,11 @@ class Contender:
         """Whether it may answer the same image differently."""
         return self.defense is not None and not self.defense.deterministic
 
+    @property
+    def votes(self) -> int:
+        """Passes of the defence for each answer; 0 without one."""
+        return self.defense.votes if self.defense else 0
+
     def answering(self, seed: int) -> Classifier:
         """As it is scored: a random defence answers by the mean over its votes."""
         if self.defense is None:

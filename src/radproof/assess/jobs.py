@@ -4,9 +4,8 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from radproof.assess.contenders import Contender
 from radproof.assess.parts import Settled
 from radproof.assess.plan import Plan
 from radproof.attacks.cost import passes_per_image
@@ -56,6 +55,30 @@ class Job:
         return [self.kind, self.label, self.params, self.goal, self.eps, self.on, self.backward]
 
 
+class Standing(Protocol):
+    """What the list of jobs, and what it costs, asks of a contender."""
+
+    @property
+    def climbable(self) -> bool:
+        """Whether it has a gradient."""
+        ...
+
+    @property
+    def ways(self) -> tuple[Backward, ...]:
+        """The backward passes that an adaptive attacker tries."""
+        ...
+
+    @property
+    def random(self) -> bool:
+        """Whether it may answer the same image differently."""
+        ...
+
+    @property
+    def votes(self) -> int:
+        """Passes of its defence for each answer."""
+        ...
+
+
 @dataclass(frozen=True)
 class Parts:
     """The plan's parts, checked."""
@@ -70,7 +93,7 @@ class Parts:
     learned: dict[str, Settled[Attack]]  # that detectors are also trained with
 
 
-def list_jobs(plan: Plan, parts: Parts, contenders: Mapping[str, Contender]) -> list[Job]:
+def list_jobs(plan: Plan, parts: Parts, contenders: Mapping[str, Standing]) -> list[Job]:
     """Every job of a plan, clean images first."""
     return [
         Job("clean", "none", {}),
@@ -92,7 +115,7 @@ def _attacks(plan: Plan, parts: Parts) -> Iterator[Job]:
                     yield _job(label, part, goal, eps, on, role)
 
 
-def _adaptive(plan: Plan, parts: Parts, contenders: Mapping[str, Contender]) -> Iterator[Job]:
+def _adaptive(plan: Plan, parts: Parts, contenders: Mapping[str, Standing]) -> Iterator[Job]:
     for name, contender in contenders.items():
         for goal in plan.goals:
             for label, part in parts.adaptive.items():

@@ -38,16 +38,18 @@ def run_learned(material: Material, space: Workspace, progress: Progress) -> Non
         return
     found = lessons(material, plan)
     batch = material.plan.batch
-    progress.start("learned", sum(len(lesson.images) for lesson in found.values()))
-    for name, lesson in found.items():
-        images = lesson.images
-        for number, start in enumerate(range(0, len(images), batch)):
-            part = images.samples[start : start + batch]
-            if not space.has(f"learned_{name}", number):
-                x = load_batch(images, part, material.device)
-                y = torch.as_tensor(images.only(part).targets()).to(material.device)
-                space.save(f"learned_{name}", number, _measured(material, lesson.make(x, y, number)))
-            progress.advance("learned", len(part))
+    todo = [
+        (name, lesson, number, lesson.images.samples[start : start + batch])
+        for name, lesson in found.items()
+        for number, start in enumerate(range(0, len(lesson.images), batch))
+        if not space.has(f"learned_{name}", number)
+    ]
+    progress.start("learned", sum(len(part) for *_, part in todo))
+    for name, lesson, number, part in todo:
+        x = load_batch(lesson.images, part, material.device)
+        y = torch.as_tensor(lesson.images.only(part).targets()).to(material.device)
+        space.save(f"learned_{name}", number, _measured(material, lesson.make(x, y, number)))
+        progress.advance("learned", len(part))
 
 
 def read_learned(material: Material, space: Workspace) -> dict[str, dict[str, Floats]]:

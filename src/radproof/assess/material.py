@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an assessment works on, opened once: images, models, defences, fitted detectors and what attacks need."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -143,8 +143,19 @@ def open_manifest(data: DataPlan, cache: Path, progress: Progress, *, damaged: D
     )
 
 
-def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, progress: Progress) -> Material:
-    """Open data and model (training it first where the plan says so); raises BadInput for what cannot be used."""
+def open_material(
+    plan: Plan,
+    parts: Parts,
+    root: Path,
+    device: torch.device,
+    progress: Progress,
+    *,
+    known: Callable[[Manifest, int], None] | None = None,
+) -> Material:
+    """Open data and model (training it first where the plan says so); raises BadInput for what cannot be used.
+
+    `known` is told of the data, and how many images of them are assessed, before any network is opened.
+    """
     manifest = open_manifest(plan.data, root / "data", progress)
     test = _chosen(plan, manifest)
     stored = grids(test.samples, test.root, progress=progress)
@@ -159,6 +170,8 @@ def open_material(plan: Plan, parts: Parts, root: Path, device: torch.device, pr
     check_builds((*parts.attacks.values(), *parts.adaptive.values(), *parts.learned.values()), aids)
     check_builds(parts.aware.values(), aids, watch=None, features=None)
     in_front_of_model = {label: in_front({label: part}) for label, part in parts.defenses.items()}
+    if known is not None:
+        known(manifest, len(test))
     opener = Opener(manifest, root, device, progress)
     surrogates = opener.surrogates(plan.surrogates)
     model = opener.model(plan.model)

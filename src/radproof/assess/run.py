@@ -3,7 +3,7 @@
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,17 @@ from radproof.assess.baselines import shortcuts
 from radproof.assess.certify import certified, run_certify, smoothed
 from radproof.assess.context import by_view
 from radproof.assess.corruption import corruption_summaries
-from radproof.assess.craft import in_scope, passes_per_call, run_batch
+from radproof.assess.craft import in_scope, run_batch
 from radproof.assess.detection import Seen, detections, paired_checks
 from radproof.assess.doubts import Evidence, doubts
-from radproof.assess.estimate import VIEWS, estimate_cost
+from radproof.assess.estimate import estimate_cost
 from radproof.assess.gains import gains
 from radproof.assess.gallery import pictures
-from radproof.assess.jobs import Job, gradients, list_jobs
+from radproof.assess.jobs import Job, Parts, list_jobs
 from radproof.assess.learned import read_learned, run_learned
 from radproof.assess.leavings import images_manifest, write_all
 from radproof.assess.material import Material, check_parts, fit_detectors, open_material
+from radproof.assess.outline import opening, weight_of, working
 from radproof.assess.plan import FILES, Plan
 from radproof.assess.probed import probed
 from radproof.assess.replay import Replay, read_replay
@@ -42,7 +43,7 @@ from radproof.core.depth import span
 from radproof.core.device import fingerprint, resolve
 from radproof.core.files import sha256_file
 from radproof.core.goals import goal as make_goal
-from radproof.core.progress import SILENT, Progress
+from radproof.core.progress import SILENT, Progress, expect
 from radproof.core.records import Doubt
 from radproof.data.audit import Audit, audit
 from radproof.data.manifest import Manifest
@@ -65,20 +66,25 @@ def assess(
     watch = Stopwatch()
     parts = check_parts(plan)
     device = resolve(plan.device)
+    expect(progress, ())
     with open_workspace(out, plan, overwrite=overwrite) as space:
         try:
             with watch.stage("open"):
-                material = open_material(plan, parts, out, device, progress)
+                material = open_material(
+                    plan, parts, out, device, progress, known=_foretelling(plan, parts, out, progress)
+                )
                 if replay is not None:
                     material.replay = _read_replay(replay, out, material)
                 _same_inputs(space, material)
             found, evidence = _worked(space, material, progress, watch)
+            progress.start("summary", 1)
             with watch.stage("summary"):
                 result = _result(space, material, *found, evidence)
                 result = result.model_copy(
                     update={"timing": _timing(material, found[0], started.isoformat(timespec="seconds"), began, watch)}
                 )
                 write_all(space, material, found[0], result)
+            progress.advance("summary")
         except KeyboardInterrupt:
             raise Interrupted(
                 f"stopped; finished batches are kept in {out}, and the same command goes on from there"
@@ -122,6 +128,7 @@ def _worked(
         list(material.replay.jobs) if material.replay else list_jobs(material.plan, material.parts, material.contenders)
     )
     precision = _precision(space, material, jobs)
+    expect(progress, working(space, material, jobs))
     with watch.stage("detectors"):
         fit_detectors(material, space.work, progress)
     with watch.stage("attacks"):
@@ -146,6 +153,10 @@ def _worked(
         "baselines": baselines,
         "precision": precision,
     }
+
+
+def _foretelling(plan: Plan, parts: Parts, out: Path, progress: Progress) -> Callable[[Manifest, int], None]:
+    return lambda manifest, images: expect(progress, opening(plan, parts, manifest, images, out))
 
 
 def _same_inputs(space: Workspace, material: Material) -> None:
@@ -203,20 +214,10 @@ def _run_jobs(
         images[job.key] += len(in_scope(material, job, material.batches[batch]))
     if todo and not material.replay:
         progress.note(estimate_cost(material, [(job, images[job.key]) for job in jobs], precision))
-    progress.start("attacks", sum(_weight(job, material) * images[job.key] for job in jobs))
+    progress.start("attacks", sum(weight_of(job, material) * images[job.key] for job in jobs))
     for job, batch in todo:
         space.save(job.key, batch, run_batch(material, job, batch, space.root, precision))
-        progress.advance("attacks", _weight(job, material) * len(in_scope(material, job, material.batches[batch])))
-
-
-def _weight(job: Job, material: Material) -> float:
-    """Work per image, in forward passes: a gradient is about three; judging costs some too."""
-    forwards, backwards = (0.0, 0.0) if material.replay else gradients(job, material.parts)
-    scored = 1 + len(material.targets) + (5 if material.plan.survival and job.on == "model" else 0)
-    crafted = (forwards + 2 * backwards) * passes_per_call(material, job)
-    judged = sum(1 + (c.defense.votes if c.defense else 0) for c in material.contenders.values())
-    watched = 7 * bool(material.detectors)  # detectors share their passes
-    return crafted * (VIEWS if job.role == "detector" else 1) + scored + judged + watched
+        progress.advance("attacks", weight_of(job, material) * len(in_scope(material, job, material.batches[batch])))
 
 
 def _read_replay(folder: Path, out: Path, material: Material) -> Replay:

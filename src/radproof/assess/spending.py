@@ -20,6 +20,7 @@ from radproof.attacks.metered import Metered, Precision
 from radproof.core.goals import goal as make_goal
 from radproof.core.params import show_fraction
 from radproof.core.progress import Progress
+from radproof.core.whole import Piece, Stage
 from radproof.errors import NoGradient
 
 
@@ -41,12 +42,26 @@ class Level:
 def run_spending(material: Material, space: Workspace, precision: Precision, progress: Progress) -> None:
     """Make and score every level; finished batches are not done again."""
     levels, batches = list(_levels(material)), _batches(material)
-    progress.start("spending", sum(level.most for level in levels) * len(batches))
-    for level in levels:
-        for batch in batches:
-            if not space.has(level.key, batch):
-                space.save(level.key, batch, _run(material, level, batch, precision))
-            progress.advance("spending", level.most)
+    todo = [(level, batch) for level in levels for batch in batches if not space.has(level.key, batch)]
+    progress.start("spending", sum(_cost(material, level, batch) for level, batch in todo))
+    for level, batch in todo:
+        space.save(level.key, batch, _run(material, level, batch, precision))
+        progress.advance("spending", _cost(material, level, batch))
+
+
+def outline(material: Material, space: Workspace) -> Stage:
+    """The same work, counted."""
+    pieces: dict[str, list[float]] = {}
+    for level in _levels(material):
+        counts = pieces.setdefault(f"spending on {level.job.on}"[:100], [0.0, 0.0])
+        for batch in _batches(material):
+            counts[space.has(level.key, batch)] += _cost(material, level, batch)
+    return Stage("spending", tuple(Piece(kind, *counts) for kind, counts in pieces.items()))
+
+
+def _cost(material: Material, level: Level, batch: int) -> float:
+    """Passes: a gradient is about three."""
+    return 3.0 * level.most * len(material.batches[batch])
 
 
 def spending(material: Material, space: Workspace, measurer: Measurer) -> Spending | None:

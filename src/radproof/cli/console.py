@@ -10,16 +10,40 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from radproof.cli.supervised import Told, supervised
+from radproof.core.whole import Left, Stage, Whole, lasting, spoken
 
 EVERY = 15.0  # seconds between lines where stderr is no terminal
+OFTEN = 0.5  # seconds between two looks at the whole
+
+
+class Remaining(TimeRemainingColumn):
+    """Of the whole run as it is foretold; of a stage by its own pace."""
+
+    def render(self, task: Task) -> Text:
+        """One cell."""
+        if "words" not in task.fields:
+            return super().render(task)
+        return Text(task.fields["words"], style="progress.remaining")
 
 
 class Bars:
-    """Draws a bar with an ETA per stage; writes a line now and then where stderr is no terminal.
+    """Draws a bar with an ETA per stage, and one of the whole run where it says what is to come.
+
+    Where stderr is no terminal, it writes a line now and then.
 
     A worker that runs the command is told in JSON lines instead.
     """
@@ -34,13 +58,15 @@ class Bars:
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(),
+            Remaining(),
             console=self.console,
             disable=not self._live,
         )
         self._tasks: dict[str, TaskID] = {}
         self._plain: dict[str, list[float]] = {}  # stage -> [done, total, began, last line]
         self._told = Told() if supervised() else None
+        self._whole, self._looked = Whole(), 0.0
+        self._run: TaskID | None = None
 
     def __enter__(self) -> "Bars":
         self._bars.start()
@@ -49,12 +75,21 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
+    def expect(self, stages: Sequence[Stage]) -> None:
+        """What is to come of the run."""
+        if self._told:
+            return self._told.expect(stages)
+        self._whole.expect(stages)
+        if self._live and self._run is None:
+            self._run = self._bars.add_task("whole run", total=1.0, words="")
+
     def start(self, stage: str, total: float) -> None:
         """Begin a stage of `total` units."""
         if self._told:
             return self._told.start(stage, total)
         now = time.monotonic()
         self._plain[stage] = [0.0, max(total, 1e-9), now, now]
+        self._whole.start(stage, total, now)
         if self._live and stage in self._tasks:
             self._bars.reset(self._tasks[stage], total=total)
         elif self._live:
@@ -66,24 +101,37 @@ class Bars:
             return self._told.advance(stage, amount)
         if stage not in self._plain:
             return
+        state, now = self._plain[stage], time.monotonic()
+        state[0] += amount
+        self._whole.advance(stage, state[0], now)
         if self._live:
             self._bars.advance(self._tasks[stage], amount)
-            return
-        state = self._plain[stage]
-        state[0] += amount
-        now = time.monotonic()
-        if now - state[3] >= EVERY and state[0] > 0:
+            self._look(now)
+        elif now - state[3] >= EVERY and state[0] > 0:
             state[3] = now
+            self.console.print(f"{harmless(stage)}: {self._words(state, now)}", markup=False)
+
+    def _look(self, now: float) -> None:
+        if self._run is not None and now - self._looked >= OFTEN:
+            self._looked, left = now, self._whole.left
+            self._bars.update(self._run, completed=self._whole.share, words=_short(left) if left else "")
+
+    def _words(self, state: Sequence[float], now: float) -> str:
+        if not self._whole.known:
             left = (now - state[2]) * (state[1] / state[0] - 1)
-            self.console.print(
-                f"{harmless(stage)}: {100 * state[0] / state[1]:.0f} %, about {left:.0f} s left", markup=False
-            )
+            return f"{100 * state[0] / state[1]:.0f} %, about {left:.0f} s left"
+        left = self._whole.left
+        return f"{100 * self._whole.share:.0f} % of the run{f', {spoken(left)}' if left else ''}"
 
     def note(self, message: str) -> None:
         """One line for the user."""
         if self._told:
             return self._told.note(message)
         self.console.print(harmless(message), markup=False)
+
+
+def _short(left: Left) -> str:
+    return f"{lasting(left.seconds)} ({lasting(left.low)} to {lasting(left.high)})"
 
 
 def harmless(text: str) -> str:

@@ -7,7 +7,11 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
+
+from radproof.core.progress import told
+from radproof.core.whole import Stage
 
 SUPERVISED = "RADPROOF_SUPERVISED"
 _OFTEN = 0.25  # seconds between lines of one stage
@@ -62,6 +66,10 @@ class Told:
             self._tell(stage, done, total)
         else:
             self._stages[stage] = (done, total, last)
+
+    def expect(self, stages: Sequence[Stage]) -> None:
+        """What is to come."""
+        say(expect=told(stages))
 
     def note(self, message: str) -> None:
         """One line for the user."""

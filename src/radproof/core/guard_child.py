@@ -43,6 +43,13 @@ class Reporter:
         if time.monotonic() - self._told > _PAUSE:
             self._flush()
 
+    def expect(self, stages: Any) -> None:
+        """What is to come."""
+        from radproof.core.progress import told
+
+        self._flush()
+        self.tell("expect", told(stages))
+
     def note(self, message: str) -> None:
         """Words for people."""
         self._flush()

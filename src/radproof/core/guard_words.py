@@ -7,7 +7,7 @@ import unicodedata
 from typing import Any, NoReturn, cast
 
 from radproof import errors
-from radproof.core.progress import Progress
+from radproof.core.progress import Progress, expect, heard
 from radproof.errors import BadData, BadImage, BadInput, GateFailed, Interrupted, RadproofError
 
 MOST = 16 << 20  # bytes in a line
@@ -38,7 +38,7 @@ class Words:
         self.value: Any = None
         self.error: RadproofError | None = None
         self._progress, self._blame, self._what = progress, blame, what
-        self._buffer, self._searched, self._notes = bytearray(), 0, 0
+        self._buffer, self._searched, self._notes, self._foretold = bytearray(), 0, 0, 0
         self._stages: set[str] = set()
 
     def feed(self, piece: bytes) -> None:
@@ -70,6 +70,8 @@ class Words:
             case "advance", [str() as stage, float() | int() as amount] if _amount(amount):
                 if (name := plain(stage, _NAME)) in self._stages:
                     self._progress.advance(name, float(amount))
+            case "expect", list():
+                self._expect(cast(list[Any], value))
             case "note", str():
                 self._notes += 1
                 if self._notes <= _NOTES:
@@ -88,6 +90,13 @@ class Words:
         if len(self._stages) > _STAGES:
             self._refuse(f"it told of more than {_STAGES} stages of work")
         self._progress.start(stage, total)
+
+    def _expect(self, value: list[Any]) -> None:
+        self._foretold += 1
+        stages = heard(value)
+        if stages is None or self._foretold > _STAGES:
+            self._refuse("it told of work that is not in order")
+        expect(self._progress, stages)
 
     def _known(self, name: str, message: str) -> RadproofError:
         """An interrupt counts where it came from here, and no file says that a gate has failed."""

@@ -74,7 +74,7 @@ class Doing:
 
     def command(self, lease: Lease) -> dict[str, Any]:
         """Run the command, again where it was killed or found its folder held. Raises Released."""
-        meter, kills, best, began = Meter(), 0, (0, 0.0), monotonic()
+        meter, kills, best, began = Meter(self._share(lease)), 0, (0, 0.0), monotonic()
         while True:
             if self._state(lease, meter) != "running":
                 return _told(Outcome(130), stopped=True)
@@ -118,6 +118,17 @@ class Doing:
             if job is None:
                 raise Released
             return kind_of(job.kind).prepare(session, job, self.settings, self.files), threads_of(self.settings, job.id)
+
+    def _share(self, lease: Lease) -> float:
+        """How far an earlier worker saw it."""
+
+        def once() -> float:
+            with self.database.reading() as session:
+                told = session.execute(select(Job.progress).where(Job.id == lease.job)).scalar_one_or_none()
+                share = told.get("share") if told else None
+                return float(share) if isinstance(share, int | float) else 0.0
+
+        return self._patiently(once)
 
     def _follow(self, lease: Lease, command: Command) -> None:
         looked, deadline = 0.0, float("inf")

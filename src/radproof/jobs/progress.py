@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the lines that a command says to what a page shows: the stage, its share, and the seconds that are left."""
+"""From the lines that a command says to what a page shows: the stage, how far the whole is, and the seconds left."""
 
 import json
 import math
 from collections import deque
 from time import monotonic
 from typing import Any, TypeGuard, cast
+
+from radproof.core.progress import heard
+from radproof.core.whole import Whole
 
 WARM = 3.0  # seconds of a stage before anything is foretold
 WINDOW = 60.0  # seconds that the rate is taken from
@@ -14,9 +17,12 @@ _WORDS = 300  # characters
 
 
 class Meter:
-    """Progress of one command. Stages come one by one and nobody knows how many: each is told with its number."""
+    """Progress of one command: of the whole where it says what is to come, as a run does, else of the stage.
 
-    def __init__(self) -> None:
+    `share`: how far an earlier worker saw it; what is told never falls below.
+    """
+
+    def __init__(self, share: float = 0.0) -> None:
         self.error: str = ""
         self.code: int | None = None
         self.furthest = (0, 0.0)  # stage and share of it: grows while the command gets on
@@ -25,6 +31,7 @@ class Meter:
         self._stage, self._done, self._total = "", 0.0, 0.0
         self._points: deque[tuple[float, float]] = deque()
         self._began = 0.0
+        self._whole, self._share = Whole(), share
 
     def feed(self, line: bytes, at: float | None = None) -> bool:
         """One line of stderr; whether it was one of ours. Anything else is left to the log."""
@@ -39,7 +46,11 @@ class Meter:
         return self._take(cast("dict[str, Any]", told), monotonic() if at is None else at)
 
     def shown(self) -> dict[str, Any]:
-        """Stage, number, done, total, share (of the stage), left (seconds of the stage, or None), note."""
+        """Stage, number, done, total, share and left of the whole, the same of the stage, note.
+
+        `left`: seconds or None, about `left_low` to `left_high`. Without a word of what is to come, `share` and `left`
+        are those of the stage, and no range is told.
+        """
         if not self._stage:
             return {"note": self._note} if self._note else {}
         return {
@@ -47,9 +58,23 @@ class Meter:
             "number": self._stages[self._stage],
             "done": round(self._done, 2),
             "total": round(self._total, 2),
-            "share": round(self._done / self._total, 4),
-            "left": self._left(),
+            **self._told(),
+            "stage_share": round(self._done / self._total, 4),
+            "stage_left": self._left(),
             "note": self._note,
+        }
+
+    def _told(self) -> dict[str, float | None]:
+        if not self._whole.known:
+            return {"share": round(self._done / self._total, 4), "left": self._left()}
+        self._share, left = max(self._share, self._whole.share), self._whole.left
+        if left is None:
+            return {"share": round(self._share, 4), "left": None}
+        return {
+            "share": round(self._share, 4),
+            "left": round(left.seconds, 1),
+            "left_low": round(left.low, 1),
+            "left_high": round(left.high, 1),
         }
 
     def again(self) -> None:
@@ -65,6 +90,11 @@ class Meter:
         if isinstance(told.get("error"), str) and type(told.get("code")) is int:
             self.error, self.code = _words(told["error"], 2000), told["code"]
             return True
+        if "expect" in told:
+            if (stages := heard(told["expect"])) is None:
+                return False
+            self._whole.expect(stages)
+            return True
         stage, done, total = told.get("stage"), told.get("done"), told.get("total")
         if not isinstance(stage, str) or not _number(done) or not _number(total) or total <= 0:
             return False
@@ -79,6 +109,8 @@ class Meter:
                 return
             self._points.clear()
             self._began = at
+            self._whole.start(stage, total, at)
+        self._whole.advance(stage, done, at)
         self._stage, self._done, self._total = stage, done, total
         self._points.append((at, done))
         while (len(self._points) > 2 and at - self._points[0][0] > WINDOW) or len(self._points) > 1000:

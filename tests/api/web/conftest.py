@@ -137,6 +137,7 @@ def fill(house: House, project: str) -> Full:
             )
             session.flush()
             progress = {"stage": HOSTILE, "done": 3, "total": 4, "share": 0.75, "left": 130.0, "note": HOSTILE}
+            progress |= {"left_low": 80.0, "left_high": 250.0, "stage_share": 0.5}
             session.add(
                 Job(
                     id=new_id("job"),

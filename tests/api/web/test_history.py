@@ -163,8 +163,8 @@ def test_live_page_tells_the_place_in_the_queue_and_whether_anybody_works(house:
 
 def test_paused_run_shows_nothing_left(house: House, full: Full) -> None:
     person = house.person("viewer")
-    assert "left in this stage" in person.client.get(f"/runs/{full.running}").text
-    assert "left in this stage" not in person.client.get(f"/runs/{full.paused}").text
+    assert "about 2 min left (80 s to 4 min)" in person.client.get(f"/runs/{full.running}").text
+    assert "min left" not in person.client.get(f"/runs/{full.paused}").text
 
 
 def test_phantoms_are_named_where_runs_of_them_are_listed(house: House, full: Full) -> None:

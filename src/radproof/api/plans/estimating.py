@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a plan would cost on this server, told before anything runs: counted passes, and minutes where one was timed."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
@@ -12,9 +11,7 @@ from radproof.api.plans.planning import Checked, checked
 from radproof.api.service import Service
 
 if TYPE_CHECKING:
-    from radproof.assess.contenders import Contender
-    from radproof.assess.jobs import Job, Parts
-    from radproof.core.types import Backward, Defense
+    from radproof.assess.jobs import Job
 
 TEST_SHARE = 0.2  # of a data set that is split here
 VIEWS = 8  # passes for each that an attack takes which also climbs a detector
@@ -58,16 +55,6 @@ class Cost(BaseModel):
     lines: list[CostLine]
 
 
-@dataclass(frozen=True)
-class _Stand:
-    """A contender as far as the list of jobs asks: no network is opened to count."""
-
-    climbable: bool
-    ways: "tuple[Backward, ...]"
-    random: bool
-    votes: int
-
-
 def estimated(service: Service, who: Caller, document: Mapping[str, Any], project: str | None = None) -> Cost:
     """The cost of a plan. Raises Problem 422 for one that cannot be run."""
     return cost_of(checked(service, who, document, project))
@@ -77,11 +64,12 @@ def cost_of(found: Checked) -> Cost:
     """The same for a plan that was checked."""
     from radproof.assess.jobs import gradients, list_jobs
     from radproof.assess.material import check_parts
+    from radproof.assess.stands import stands as standing
 
     plan = found.plan
     parts = check_parts(plan)
-    stands = dict(_stands(found, parts))
-    jobs = list_jobs(plan, parts, cast("Mapping[str, Contender]", stands))
+    stands = dict(standing(plan, parts))
+    jobs = list_jobs(plan, parts, stands)
     images, exact = _images(found)
     judged = sum(1 + stand.votes for stand in stands.values()) + 7 * bool(parts.detectors)
     lines: list[CostLine] = []
@@ -152,19 +140,6 @@ def _line(job: "Job", backwards: float, further: float, images: int) -> CostLine
         forwards=further,
         images=images,
     )
-
-
-def _stands(found: Checked, parts: "Parts") -> Iterator[tuple[str, _Stand]]:
-    climbable = not found.plan.model.only_answers
-    for name, part in parts.defenses.items():
-        yield name, _stand(part.make(), climbable)
-    for name in found.plan.hardened:
-        fronts = [part.make() for part in parts.behind.get(name, {}).values()]
-        yield name, _stand(fronts[0], climbable=True) if fronts else _Stand(True, ("none",), False, 0)
-
-
-def _stand(defense: "Defense", climbable: bool) -> _Stand:
-    return _Stand(climbable, tuple(defense.ways), not defense.deterministic, defense.votes)
 
 
 def _between(value: float) -> Between:

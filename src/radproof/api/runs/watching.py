@@ -27,6 +27,7 @@ from radproof.store.tables import Membership, Run, User, now
 from radproof.store.tables import Session as SignedIn
 
 MOST = 8  # streams that one user has open
+TOLD = ("stage", "done", "total", "share", "left", "left_low", "left_high", "stage_share", "stage_left", "note")
 EVERY = 1.0  # seconds between two looks
 BEAT = 15.0  # seconds of silence after which a comment keeps the connection open
 LONGEST = 600.0  # seconds; browsers come back by themselves, and are asked again who they are
@@ -120,7 +121,7 @@ def _look(database: Database, run: str, who: Caller) -> dict[str, Any] | None:
             return None
         job = job_of(session, run)
         progress = job.progress if job else {}
-        told = {key: progress.get(key) for key in ("stage", "done", "total", "share", "left", "note")}
+        told = {key: progress.get(key) for key in TOLD}
         return {"state": found.state, **told, "error": job.error if job else ""}
 
 

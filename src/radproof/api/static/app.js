@@ -39,6 +39,9 @@
     return minutes < 90 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
   };
 
+  const between = ({ left_low: low, left_high: high }) =>
+    typeof low === "number" && typeof high === "number" ? ` (${duration(low)} to ${duration(high)})` : "";
+
   // A run that is watched: <section data-events="…" data-state="…"> with [data-live] inside.
   for (const section of all("[data-events]")) {
     const source = new EventSource(section.dataset.events);
@@ -55,8 +58,9 @@
         return;
       }
       if (told.stage) put("stage", told.stage);
-      put("share", typeof told.share === "number" ? `${Math.round(100 * told.share)} %` : "");
-      put("left", told.state === "running" && typeof told.left === "number" ? `${duration(told.left)} left in this stage` : "");
+      put("part", typeof told.stage_share === "number" ? `${Math.round(100 * told.stage_share)} % of this stage` : "");
+      put("share", typeof told.share === "number" ? `${Math.round(100 * told.share)} % of the run` : "");
+      put("left", told.state === "running" && typeof told.left === "number" ? `about ${duration(told.left)} left${between(told)}` : "");
       put("note", told.note ?? "");
       const bar = section.querySelector("progress");
       if (bar && typeof told.share === "number") bar.value = told.share;

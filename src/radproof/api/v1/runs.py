@@ -34,10 +34,14 @@ class Progress(BaseModel):
     """How far the work is."""
 
     stage: str | None = None
-    done: float | None = None
-    total: float | None = None
-    share: float | None = None
-    left: float | None = Field(None, description="seconds, estimated")
+    done: float | None = Field(None, description="units of the stage")
+    total: float | None = Field(None, description="units of the stage")
+    share: float | None = Field(None, description="of the whole run, 0 to 1; it never falls in an attempt")
+    left: float | None = Field(None, description="seconds to the end of the run, about; null: not known yet")
+    left_low: float | None = Field(None, description="seconds that it may well take at least")
+    left_high: float | None = Field(None, description="seconds that it may well take at most")
+    stage_share: float | None = Field(None, description="of the stage, 0 to 1")
+    stage_left: float | None = Field(None, description="seconds to the end of the stage")
     note: str | None = None
 
 
