@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reader tests, keys and administration by the client, against the real application."""
 
+import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from tests.client.conftest import Bridge, House
 
 from radproof.api.readers import asking, blinded
 from radproof.api.results.pictures import Shown
+from radproof.cli import remote
 from radproof.client import Client, NotFound, Refused
 from radproof.errors import BadInput
 from radproof.store.tables import ReaderTest
@@ -108,3 +111,17 @@ def test_imports_that_did_not_fail_are_not_tried_again(house: House, made) -> No
         with pytest.raises(Refused) as caught:
             again()
         assert caught.value.status == 409
+
+
+def test_keys_are_listed_and_revoked_from_a_terminal(
+    house: House, made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, _, _ = made("developer")
+    monkeypatch.setattr(remote, "connected", lambda server, allow_http=False: nullcontext(client))
+    remote.keys(as_json=True)
+    (own,) = json.loads(capsys.readouterr().out)
+    assert own["name"] == "program" and own["used"] and "key" not in own
+    remote.revoke(own["id"])
+    assert "is revoked" in capsys.readouterr().out
+    with pytest.raises(Refused):
+        client.keys()

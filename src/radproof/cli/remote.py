@@ -13,7 +13,7 @@ from radproof.cli.console import Bars, print_json, print_lines, print_table
 from radproof.errors import BadInput, GateFailed
 
 if TYPE_CHECKING:
-    from radproof.client import Client, Run
+    from radproof.client import Client, Key, Run
 
 SERVER = "RADPROOF_SERVER"
 Server = Annotated[str, typer.Option(envvar=SERVER, help="The server's address; the key is RADPROOF_KEY.")]
@@ -196,6 +196,26 @@ def screen(
         raise BadInput(f"{refused} of {len(images)} images could not be screened; the others were")
 
 
+@remote.command()
+def keys(server: Server = "", most: Most = 50, allow_http: AllowHttp = False, as_json: AsJson = False) -> None:
+    """List your API keys, newest first. New ones are made in a browser, at /account."""
+    with connected(server, allow_http) as client:
+        found = [_key(one) for one in client.keys()[:most]]
+    _print("API keys", found, as_json)
+
+
+@remote.command()
+def revoke(
+    key: Annotated[str, typer.Argument(help="The key's name in the list: key_…")],
+    server: Server = "",
+    allow_http: AllowHttp = False,
+) -> None:
+    """Revoke one of your API keys: from now on it opens nothing. It may be the one in use."""
+    with connected(server, allow_http) as client:
+        client.revoke_key(key)
+    print_lines([f"{key} is revoked"])
+
+
 def assess_on(
     server: str,
     plan: Path | None,
@@ -233,6 +253,13 @@ def _row(thing: "Run | Any", *names: str) -> dict[str, Any]:
     told = thing.model_dump(mode="json")
     created = str(told.get("created") or "")[:16].replace("T", " ")
     return {name: told.get(name) for name in names} | {"since": created}
+
+
+def _key(one: "Key") -> dict[str, Any]:
+    told = {name: value.strftime("%Y-%m-%d %H:%M") if value else None for name, value in (
+        ("created", one.created), ("expires", one.expires), ("used", one.used)
+    )}  # fmt: skip
+    return {"id": one.id, "name": one.name, **told}
 
 
 def _print(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
