@@ -15,6 +15,7 @@ from radproof.errors import BadData, BadImage
 
 SHARE = 0.05  # of the files; one may always be left out
 _KINDS = 20  # reasons that are told apart
+_TOLD = 4  # of them in a sentence
 _SHOWN = 200  # files that are listed
 _OTHER = "other reasons"
 _PART = re.compile(r"#(?:[a-z]+-)?\d+$")
@@ -78,8 +79,11 @@ class Unreadable:
         return dict(kinds.most_common())
 
     def listed(self) -> str:
-        """The same in one sentence."""
-        return "; ".join(f"{count} × {reason}" for reason, count in self.reasons().items())
+        """The most frequent ones in one sentence."""
+        found = list(self.reasons().items())
+        rest = sum(count for _, count in found[_TOLD:])
+        told = [*found[:_TOLD], *([(_OTHER, rest)] if rest else [])]
+        return "; ".join(f"{count} × {reason}" for reason, count in told)
 
     def excluded(self) -> tuple[Excluded, ...]:
         """The first of them, in the archive's order."""

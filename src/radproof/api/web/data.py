@@ -86,7 +86,6 @@ def data_set(request: Request, here: Here, who: Viewer, id: str) -> Response:
         ],
         folds=_folds(facts),
         labels=[str(one) for one in _list(facts.get("labels"))],
-        unreadable=_dict(audit.get("unreadable")),
         excluded=_list(facts.get("excluded"))[:50],
     )
 
