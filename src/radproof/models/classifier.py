@@ -49,8 +49,10 @@ def resize(x: Tensor, size: int | tuple[int, int], how: Resize = "bilinear") -> 
 def normalisation(blueprint: Blueprint) -> tuple[Tensor, Tensor]:
     """Mean and std (C, 1, 1) on the [0, 1] scale: (low + (high - low) x - mean) / std as one step each."""
     low, high = blueprint.range
-    mean, std = (torch.tensor(told, dtype=torch.float64).view(-1, 1, 1) for told in (blueprint.mean, blueprint.std))
-    return ((mean - low) / (high - low)).float(), (std / (high - low)).float()
+    # Arithmetic on the meta device would import torch's compiler.
+    mean = [(value - low) / (high - low) for value in blueprint.mean]
+    std = [value / (high - low) for value in blueprint.std]
+    return torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), torch.tensor(std, dtype=torch.float32).view(-1, 1, 1)
 
 
 def prepared(x: Tensor, blueprint: Blueprint, mean: Tensor, std: Tensor) -> Tensor:
