@@ -1,5 +1,6 @@
 """Fixtures for everyone: one thread, the shared folder, a browser, small images and a small classifier."""
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -24,6 +25,12 @@ BROWSER = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays until the end: the collector need not look through a million objects again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -25,6 +25,7 @@ from radproof.store.ids import new_id
 from radproof.store.settings import read_settings
 from radproof.store.tables import Membership, Project, Session, User, now
 
+
 @dataclass(frozen=True)
 class Person:
     """Somebody who is signed in: `client` sends the session's cookie, and its CSRF token with every request."""

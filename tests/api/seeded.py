@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import pytest
 from tests.api.conftest import House, Person
+from tests.store.once import once
 
 from radproof import app
 from radproof.assess.plan import make_plan
@@ -63,12 +66,27 @@ PLAN = {
 }
 
 
+SHORT = {
+    "radproof.assess.bench.STEPS": (2, 2),
+    "radproof.assess.bench.LONGER": (3, 3),
+    "radproof.assess.bench.HUGE_STEPS": 2,
+    "radproof.assess.bench.QUERIES": 5,
+    "radproof.assess.probes.LEAST": 5,
+}
+
+
 @cache
 def finished_run(base: Path) -> Path:
-    """The folder of a finished run, made once per session below `base`."""
-    out = base / "tiny-run"
-    app.assess(make_plan(PLAN, base=base), out)
-    return out
+    """The folder of a finished run, made once for all tests; `base`: tmp_path_factory.getbasetemp()."""
+    return once(base, "tiny", lambda folder: assessed(PLAN, folder / "run")) / "run"
+
+
+def assessed(plan: dict[str, Any], out: Path) -> None:
+    """Do the plan with short probes: they would take most of a small run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SHORT.items():
+            patch.setattr(name, value)
+        app.assess(make_plan(plan, base=out.parent), out)
 
 
 @dataclass(frozen=True)
