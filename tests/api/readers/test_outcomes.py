@@ -104,6 +104,9 @@ def test_who_never_looks_is_shown_and_left_out_of_the_pool(house, run, long_test
             careless.client.post(url, json={"answer": wrong, "seconds": 1})
     found = outcome(careless, long_test)
     assert not found["readers"][0]["attentive"] and not found["readers"][0]["pooled"]
+    if how == "left":  # whichever side the catch trials were on
+        assert "one side" in found["readers"][0]["attention"]["why"][-1]
+        assert found["readers"][0]["attention"]["left"]["n"] == LONG
     assert found["pooled"]["answers"] == found["pooled"]["readers"] == 0
     page = careless.client.get(f"/readers/{long_test}").text
     assert "Not attentive" in page and "not attentive: " in page and "Nobody who finished counts yet" in page

@@ -19,7 +19,7 @@ from radproof.api.people.access import Caller
 from radproof.api.readers.asking import Side, arranged, is_catch
 from radproof.api.readers.taking import Before, Key, Standing, Taking, made_of, standing, takings
 from radproof.measure.choice import Choice, certain, forced_choice
-from radproof.measure.sides import Attention, attention, by_chance
+from radproof.measure.sides import Attention, attention, by_chance, columns, sides_of
 from radproof.store.tables import ReaderAnswer, ReaderTest
 
 
@@ -181,8 +181,8 @@ def _done(test: ReaderTest, answers: _Answers) -> dict[str, list[ReaderAnswer]]:
 def _reader(test: ReaderTest, user: str, answers: list[ReaderAnswer], known: Mapping[Key, Taking], name: str) -> Reader:
     choice = _choice(test, answers)
     caught = [one.correct for one in answers if is_catch(test, one.trial)]
-    left = choice.sides.left if choice.sides else choice.proportion
-    judged = attention(caught, left, [one.seconds for one in answers])
+    used = sides_of(columns([one.answer == "left" for one in answers], [one.correct for one in answers]))
+    judged = attention(caught, used.left, [one.seconds for one in answers])
     before = known.get((test.id, user), Taking()).before
     found = Reader(
         name, certain(choice, sum(caught), len(caught)), judged, user == test.created_by, before, pooled=False
@@ -199,11 +199,11 @@ def _blinding(readers: Sequence[Reader]) -> str:
     opened, unknown = (sum(one.before == word for one in readers) for word in ("yes", "not known"))
     told = f"{opened} of {len(readers)} readers had opened the images of this run on this server before they began"
     told += ", and are told apart and not counted" if opened else ""
-    more = f"; of {unknown} it is not known" if unknown else ""
+    more = f"; of {unknown} it is not known, nor whether they looked the run up during the test" if unknown else ""
     return (
-        f"{told}{more}. During the test the pages of the run were closed to them. That none of them saw the run's "
-        "files elsewhere, under another account or on somebody else's screen cannot be established: the blinding of "
-        "people who may open the run rests on their word."
+        f"{told}{more}. {'To the others the' if unknown else 'The'} pages of the run were closed during the test. That "
+        "none of them saw the run's files elsewhere, under another account or on somebody else's screen cannot be "
+        "established: the blinding of people who may open the run rests on their word."
     )
 
 
