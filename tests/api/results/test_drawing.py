@@ -254,6 +254,14 @@ def test_the_model_of_the_shelf_draws_where_the_run_trained_none_and_its_end_is_
     assert gone.status_code == 404 and "model was removed" in gone.json()["detail"]
 
 
+def test_a_model_that_draws_nothing_more_is_closed(house: House, viewer: Person, seeds: Seeds, home: Path) -> None:
+    faked(house, home, "answer")
+    drawers = house.service.screeners.drawers
+    drawers.rest = 0.05
+    assert draw(viewer, seeds, next(row["id"] for row in rows(viewer, seeds) if row["drawn"])).status_code == 200
+    until(lambda: not drawers._pool.kept)
+
+
 def test_a_stranger_sees_nothing(house: House, seeds: Seeds, viewer: Person) -> None:
     name = next(row["id"] for row in rows(viewer, seeds) if row["drawn"])
     assert draw(house.person("admin", project="other"), seeds, name).status_code in (403, 404)

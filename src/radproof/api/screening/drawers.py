@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock, Timer
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from radproof.store.settings import Settings
 
 DRAW = "radproof.assess.draw_server:serve"
 MOST_OPEN = 1  # each holds about 1 GB
+REST = 300.0  # seconds without a picture, after which it is closed
 MOST_WAITING = 8  # requests in all, the one that is drawn among them: each holds a thread of the server
 
 
@@ -96,9 +97,11 @@ class Drawers:
     def __init__(self, settings: Settings, spool: Spool) -> None:
         self.task, self.paths = DRAW, list[Path]()  # what a process does and where it is imported from, for tests
         self.patience = Patience()
+        self.rest: float | None = REST
         self._settings, self._spool = settings, spool
         self._pool: Pool[Drawer] = Pool(MOST_OPEN, MOST_WAITING, "draw")
-        self._places = BoundedSemaphore(MOST_WAITING)
+        self._places, self._lock = BoundedSemaphore(MOST_WAITING), Lock()
+        self._timer: Timer | None = None
 
     @contextmanager
     def place(self) -> Generator[None]:
@@ -114,8 +117,12 @@ class Drawers:
         self, subject: Subject, content: bytes, question: Mapping[str, Any], size: tuple[int, int]
     ) -> NDArray[np.uint8]:
         """One picture of a stored image; blocks until it is there. Raises Problem 422, 429, 503."""
-        with self._pool.entered(subject.name, subject.version, lambda: self._start(subject)) as drawer:
-            return drawer.draw(content, question, size)
+        self._stay()
+        try:
+            with self._pool.entered(subject.name, subject.version, lambda: self._start(subject)) as drawer:
+                return drawer.draw(content, question, size)
+        finally:
+            self._stay(self.rest)
 
     def end(self, name: str) -> None:
         """End a model's process: it was removed or changed."""
@@ -123,7 +130,20 @@ class Drawers:
 
     def close(self) -> None:
         """End all."""
+        self.rest = None
+        self._stay()
         self._pool.close()
+
+    def _stay(self, seconds: float | None = None) -> None:
+        """Close what is idle in so many seconds, unless something is drawn before; None: not at all."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = None
+            if seconds is not None:
+                self._timer = Timer(seconds, self._pool.end_idle)
+                self._timer.daemon = True
+                self._timer.start()
 
     def _start(self, subject: Subject) -> Drawer:
         labels: Sequence[str] = list(subject.labels)

@@ -74,6 +74,14 @@ class Pool(Generic[H]):
         if kept:
             kept.close()
 
+    def end_idle(self) -> None:
+        """Close those that nobody waits for."""
+        with self._lock:
+            names = [name for name, kept in self.kept.items() if not kept.waiting]
+            idle = [self.kept.pop(name) for name in names]
+        for one in idle:
+            one.close()
+
     def close(self) -> None:
         """Close all; nobody is let in any more."""
         with self._lock:

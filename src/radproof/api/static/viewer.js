@@ -22,6 +22,7 @@
   const drawable = new Set((root.dataset.drawn || "").split(" ").filter(Boolean)); // kinds that the server draws
   const asking = new Set();
   const note = find("[data-drawing]");
+  const wrong = find("[data-wrong]");
   const patience = 12; // times that a busy server is asked
   let size = [1, 1];
   let asked = 0;
@@ -66,21 +67,19 @@
   };
 
   const chosen = () => [...state.pair.split(" "), state.overlay];
-  const tell = (text) => {
-    note.textContent = text;
-    note.hidden = !text;
-    if (text) say(text);
+  const tell = (place, text) => {
+    if (text && place.textContent !== text) say(text);
+    place.textContent = text;
+    place.hidden = !text;
   };
   const telling = () => {
     const now = chosen().filter((kind) => asking.has(kind));
-    if (now.length) tell(`${now.map((kind) => titles[kind]).join(" and ")} being drawn…`);
-    else if (note.dataset.failed !== "yes") tell("");
+    tell(note, now.length ? `Being drawn: ${now.map((kind) => titles[kind]).join(" and ")}…` : "");
   };
 
   // Whatever is chosen and not there is asked for; what fails gives way to the pictures that are there.
   const request = async (kind) => {
     asking.add(kind);
-    delete note.dataset.failed;
     telling();
     let failed = "";
     try {
@@ -91,8 +90,7 @@
     }
     asking.delete(kind);
     if (failed && chosen().includes(kind)) {
-      note.dataset.failed = "yes";
-      tell(`${titles[kind]}: ${failed}`);
+      tell(wrong, `${titles[kind]}: ${failed}`);
       change(state.overlay === kind ? { overlay: "" } : { pair: plain.pair });
       return;
     }
@@ -199,7 +197,8 @@
     canvas.style.height = `${Math.round(height)}px`;
     canvas.width = Math.max(1, Math.round(width * dense));
     canvas.height = Math.max(1, Math.round(height * dense));
-    later();
+    cancelAnimationFrame(asked);
+    draw(); // at once: a canvas of a new size is empty
   };
 
   /* State */
@@ -247,11 +246,11 @@
   const zoom = (factor) => change({ zoom: Math.round(clamp(state.zoom * factor, 1, 32) * 100) / 100 }, () => `Zoom ${Math.round(100 * state.zoom)} %`);
   const greys = () => `Window ${state.window}, level ${state.level}`;
   const has = (kind) => sources.has(kind) || drawable.has(kind);
-  const clear = () => delete note.dataset.failed;
+  const clear = () => tell(wrong, "");
   const cover = (kind) => {
     if (kind && !has(kind)) return;
     clear();
-    change({ overlay: kind }, () => (!kind || sources.has(kind) ? overlays[kind] : `${titles[kind]} being drawn…`));
+    change({ overlay: kind }, () => (!kind || sources.has(kind) ? overlays[kind] : `Being drawn: ${titles[kind]}`));
   };
   const move = (x, y) => {
     if (state.zoom > 1) change({ x: state.x + (x * size[0]) / (10 * state.zoom), y: state.y + (y * size[1]) / (10 * state.zoom) }, () => "Moved");

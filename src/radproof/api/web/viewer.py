@@ -152,6 +152,7 @@ def viewer(
         shown_kinds=[*row.kinds, *([draw] if draw in row.drawn and not undrawn else [])],
         undrawn=undrawn,
         explained=explained(images, row),
+        defended=defended(images, row),
         missing=missing(images, row),
         said=said,
         alt=alt,
@@ -199,6 +200,14 @@ def explained(images: RunImages, row: ImageRow) -> tuple[str, str] | None:
         return None
     found, labels = classes(images, row), images.drawable.labels
     return answered(labels, found.before), answered(labels, found.after)
+
+
+def defended(images: RunImages, row: ImageRow) -> str:
+    """The defence whose picture is shown; "" where there is none."""
+    if "defended" not in (*row.kinds, *row.drawn):
+        return ""
+    parts = images.drawable.parts(row.defense)[0]
+    return row.defense if row.defense != "none" else str(parts[0]["name"]) if parts else ""
 
 
 def missing(images: RunImages, row: ImageRow) -> list[str]:
