@@ -33,6 +33,7 @@ _CLAUSES = {  # of each metric: which way it is bounded, and what may follow
     "certified_accuracy": (">=", frozenset({"@", "with"})),
     "grade": (">=", frozenset({"with"})),
 }
+FIGURES = {name: way for name, (way, _) in _CLAUSES.items()}  # metric -> how it is bounded
 _AT = ("robust_accuracy", "attack_success", "detection", "certified_accuracy")  # at a budget, unless an attack is named
 _CLAUSE = re.compile(r"\s+(?:(@)\s*|(with|under|for|by)\s+)")
 _PROMISE = re.compile(r"(\w+)\s*(>=|<=|=>|=<|==|=|>|<|≥|≤)\s*(\S+)")

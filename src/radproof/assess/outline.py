@@ -31,7 +31,8 @@ AUDIT, CELL, WRITING = 0.01, 0.01, 2.0  # seconds that are likely: of an image, 
 
 def opening(plan: Plan, parts: Parts, manifest: Manifest, images: int, root: Path) -> tuple[Stage, ...]:
     """Before any network is opened: the trainings, and roughly what follows them; nothing where nothing is trained."""
-    lessons = tuple(_trainings(plan, manifest, root))
+    train, validation = (len(manifest.fold(name)) for name in ("train", "validation"))
+    lessons = tuple(trainings(plan, train, validation, root))
     if not lessons:
         return ()
     contenders = dict(stands(plan, parts))
@@ -152,14 +153,13 @@ def _kind(job: Job) -> str:
     return f"{job.kind} on {job.made_on}"[:100]
 
 
-def _trainings(plan: Plan, manifest: Manifest, root: Path) -> Iterator[Stage]:
-    """In the order in which networks are opened; those that are finished are left out."""
+def trainings(plan: Plan, train: int, validation: int, root: Path) -> Iterator[Stage]:
+    """In the order in which networks are opened, on so many images; those that are finished in `root` are left out."""
     recipes = [
         *((other.train, root / "surrogates" / name) for name, other in plan.surrogates.items()),
         (plan.model.train, root / "model"),
         *((other.train, root / "hardened" / name) for name, other in plan.hardened.items()),
     ]
-    train, validation = len(manifest.fold("train")), len(manifest.fold("validation"))
     for recipe, folder in recipes:
         if recipe is not None and not (folder / CARD).is_file():
             yield from _training(recipe, train, validation)

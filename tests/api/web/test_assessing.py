@@ -2,6 +2,7 @@
 """A new assessment without scripts: filled in by a preset, estimated, refused beside the field, started."""
 
 import re
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
@@ -11,9 +12,11 @@ from sqlalchemy import select
 from tests.api.conftest import House, Person
 from tests.api.web.conftest import Full
 
-from radproof.api.plans import catalogue, forming
+from radproof.api.plans import catalogue, forming, networks, promises
 from radproof.api.plans.forming import Filled
 from radproof.api.plans.presets import PRESETS, composed
+from radproof.api.plans.promises import DOUBTS
+from radproof.assess.sections import HardenedPlan
 from radproof.store.tables import Run, SavedPlan
 
 
@@ -65,6 +68,7 @@ def test_a_preset_comes_back_from_its_form_as_it_was(house: House, full: Full, n
     plan = forming.document_of(form)
     assert form.errors == {}
     wanted = composed(name, model=full.model)
+    assert plan.get("surrogates") == wanted.get("surrogates")
     for key in ("attacks", "budgets", "goals", "defenses", "detectors", "corruptions"):
         assert _named(plan.get(key, [])) == _named(wanted.get(key, [])), key
     if wanted.get("defenses"):
@@ -165,3 +169,81 @@ def _named(entries: list[Any]) -> list[tuple[str, dict[str, str]]]:
         ((one["name"], {key: str(value) for key, value in one.items() if key != "name"}) for one in told),
         key=lambda pair: pair[0],
     )
+
+
+def test_other_networks_and_gates_are_part_of_the_plan_and_come_back_into_the_form(house: House, full: Full) -> None:
+    person = house.person("developer")
+    fields = fields_of(person, f"/assess?model={full.model}&preset=quick-look")
+    assert ("surrogates", full.model) not in fields and f'id="c-surrogates-{full.model}"' not in person.client.get(
+        f"/assess?model={full.model}"
+    ).text
+    chosen = [*fields, ("surrogates", "small"), ("hardened", "adversarial-trades"), ("hardened", "committee")]
+    gates = {"hardened.adversarial-trades.eps": "4/255", "hardened.adversarial-trades.epochs": "3",
+             "gate.0.figure": "robust_accuracy", "gate.0.limit": "0.4", "gate.0.at": "1/255",
+             "gate.1.figure": "no serious doubts"}  # fmt: skip
+    text = sent(person, chosen, do="estimate", **gates).text
+    plan = yaml.safe_load(unescape(re.findall(r'aria-label="Plan as YAML">(.*?)</pre>', text, re.DOTALL)[0]))
+    assert list(plan["surrogates"]) == ["cxrnet"] and plan["gate"] == ["robust_accuracy >= 0.4 @ 1/255", DOUBTS]
+    assert plan["hardened"]["committee"] == {"of": ["model", "adversarial-trades"]}
+    train = plan["hardened"]["adversarial-trades"]["train"]
+    assert train["epochs"] == 3 and train["adversarial"] == {"method": "trades", "eps": "4/255"}
+    without = sent(person, fields, do="estimate").text
+    passes = [int(re.findall(r"Forward passes</dt><dd>([\d,]+)", one)[0].replace(",", "")) for one in (text, without)]
+    assert passes[0] > passes[1] + 3 * 360 * 30 and "may end earlier" in text
+    answer = sent(person, chosen, do="start", **gates)
+    assert answer.status_code == 303, answer.text[:3000]
+    with house.service.database.reading() as session:
+        run = session.get(Run, re.findall(r"/runs/(run_\w+)\?", answer.headers["location"])[0])
+        assert run is not None
+    again = Form(person.client.get(f"/assess?plan={run.plan_id}").text)
+    for one in [*chosen[len(fields) :], *gates.items(), ("gate.0.way", ">=")]:
+        assert one in again.fields, one
+
+
+def test_what_is_wrong_with_them_stands_at_its_field(house: House, full: Full) -> None:
+    person = house.person("developer")
+    fields = fields_of(person, f"/assess?model={full.model}&preset=quick-look")
+    wrong = [("surrogates", full.model), ("hardened", "mdl_" + "0" * 26), ("hardened", "noise")]
+    gates = {
+        "hardened.noise.epochs": "-2",
+        "gate.0.figure": "clean_accuracy",
+        "gate.0.limit": "2",
+        "gate.1.limit": "0.5",
+    }
+    text = sent(person, [*fields, *wrong], do="start", **gates).text
+    for id in ("f-hardened-noise-epochs-error", "f-gate-0-limit-error", "f-gate-1-figure-error"):
+        assert f'id="{id}"' in text, id
+    assert "the model under test cannot stand here too" in text and "no model of this project" in text
+    answer = sent(person, fields, do="start", **{"gate.0.figure": "attack_success", "gate.0.limit": "0.2",
+                                                 "gate.0.at": "9/255"})  # fmt: skip
+    assert answer.status_code == 422 and 'id="f-gate-0-at-error"' in answer.text
+    assert "a gate is one of" not in answer.text
+
+
+def test_rows_are_added_without_scripts_and_keep_what_was_typed(house: House, full: Full) -> None:
+    person = house.person("developer")
+    fields = fields_of(person, f"/assess?model={full.model}")
+    answer = sent(person, fields, do="gate", **{"gate.1.figure": "grade", "gate.1.limit": "C"})
+    told = dict(Form(answer.text).fields)
+    assert answer.status_code == 200 and told["gate.1.limit"] == "C" and "gate.5.limit" in told
+    assert "gate.3.limit" not in dict(fields)
+    assert len(promises.rows({"gate_rows": ["9" * 3], "gate.99.figure": ["grade"]})) == promises.MOST
+
+
+def test_a_plan_that_the_form_cannot_say_is_named(house: House) -> None:
+    assert forming.unsaid(composed("transfer", model="mdl_x", surrogates=("mdl_a", "mdl_b"))) == []
+    plan = {"seed": 1, "surrogates": {"mine": {"id": "mdl_a"}}, "gate": ["grade >= C"],
+            "hardened": {"x": {"like": "model", "behind": ["jpeg"]}}}  # fmt: skip
+    assert forming.unsaid(plan) == ["surrogates", "hardened networks"]
+
+
+@pytest.mark.parametrize("name", [name for name in networks.recipes() if name != "committee"])
+def test_every_recipe_is_one_that_a_plan_takes(name: str) -> None:
+    recipe = networks.recipes()[name]
+    told = {"hardened": [name]} | {
+        f"hardened.{name}.{one.name}": ["" if one.default is None else str(one.default)] for one in recipe.parameters
+    }
+    errors: dict[str, str] = {}
+    section = networks.hardened(told, errors, known=(), model="", seed=1)
+    assert errors == {} and HardenedPlan.model_validate(section[name])
+    assert networks.hardened_fields(section, 1)[0]["hardened"] == [name]

@@ -113,6 +113,12 @@ def part(kind: str, name: str) -> Part:
     return found[name]
 
 
+def parameter(name: str, schema: Mapping[str, Any]) -> Parameter:
+    """Of a property of a JSON schema."""
+    meaning = str(schema.get("description", ""))
+    return _parameter({"name": name, "schema": schema, "default": json.dumps(schema["default"]), "meaning": meaning})
+
+
 def number(text: str) -> float:
     """A finite number, or n/255. Raises ValueError."""
     above, slash, below = text.partition("/")

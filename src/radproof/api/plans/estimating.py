@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a plan would cost on this server, told before anything runs: counted passes, and minutes where one was timed."""
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
@@ -64,6 +66,7 @@ def cost_of(found: Checked) -> Cost:
     """The same for a plan that was checked."""
     from radproof.assess.jobs import gradients, list_jobs
     from radproof.assess.material import check_parts
+    from radproof.assess.outline import trainings
     from radproof.assess.stands import stands as standing
 
     plan = found.plan
@@ -71,7 +74,8 @@ def cost_of(found: Checked) -> Cost:
     stands = dict(standing(plan, parts))
     jobs = list_jobs(plan, parts, stands)
     images, exact = _images(found)
-    judged = sum(1 + stand.votes for stand in stands.values()) + 7 * bool(parts.detectors)
+    targets = 1 + sum(one.of is None for one in plan.surrogates.values()) if plan.surrogates else 0
+    judged = targets + sum(1 + stand.votes for stand in stands.values()) + 7 * bool(parts.detectors)
     lines: list[CostLine] = []
     scoring = 0.0
     for job in jobs:
@@ -96,11 +100,20 @@ def cost_of(found: Checked) -> Cost:
     whole = sum(line.gradients * line.images for line in lines) + least
     further = sum(line.forwards * line.images for line in lines) + scoring * images
     further += 7 * (plan.detection.images + plan.detection.calibration) * bool(parts.detectors)
-    return _told(found, lines, images, exact, whole, further, len(jobs))
+    lessons = sum(stage.passes for stage in trainings(plan, *_taught(found, images), Path(os.devnull)))
+    return _told(found, lines, images, exact, whole, further + lessons, len(jobs), trained=lessons > 0)
 
 
 def _told(
-    found: Checked, lines: list[CostLine], images: int, exact: bool, whole: float, further: float, jobs: int
+    found: Checked,
+    lines: list[CostLine],
+    images: int,
+    exact: bool,
+    whole: float,
+    further: float,
+    jobs: int,
+    *,
+    trained: bool,
 ) -> Cost:
     each = _seconds(found.model.facts)
     minutes = _between((whole + further / 3) * each / 60) if each else None
@@ -113,8 +126,10 @@ def _told(
     ]
     if not exact:
         said.append("the number of test images is a guess: a fifth of the data")
+    if trained:
+        said.append("the training of other networks is counted to its last epoch, and may end earlier")
     if found.plan.surrogates or found.plan.hardened:
-        said.append("training of other networks comes on top, and they are taken to be as fast as the model")
+        said.append("other networks are taken to be as fast as the model")
     return Cost(
         images=images,
         exact=exact,
@@ -174,6 +189,19 @@ def _images(found: Checked) -> tuple[int, bool]:
     if not there:
         return wanted or 100, False
     return max(1, min(wanted or there, there)), exact
+
+
+def _taught(found: Checked, images: int) -> tuple[int, int]:
+    """Images of the training and the validation fold; three fifths and one of a data set that is split here."""
+    folds = found.data.facts.get("folds") if found.data else None
+    if isinstance(folds, dict):
+        told = cast("dict[str, Any]", folds)
+        train, validation = (_counted(told.get(name)) for name in ("train", "validation"))
+        if train and validation:
+            return train, validation
+    total = found.data.facts.get("images") if found.data else found.plan.data.count or 600
+    count = total if isinstance(total, int) and total else round(images / TEST_SHARE)
+    return round(3 * TEST_SHARE * count), round(TEST_SHARE * count)
 
 
 def _counted(fold: Any) -> int | None:

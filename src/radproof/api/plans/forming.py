@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
+from radproof.api.plans import networks, promises
 from radproof.api.plans.catalogue import HERE_ONLY, Kind, Parameter, Part, number, parts
 from radproof.api.plans.presets import composed
 
@@ -14,7 +15,9 @@ GOALS = (
     ("missed-finding", "A finding is missed: disease read as Normal"),
     ("false-alarm", "A false alarm: Normal read as disease"),
 )
-BASICS = frozenset({"model", "data", "preset", "name", "images", "seed", "priority", "budgets", "other_goals"})
+BASICS = frozenset(
+    {"model", "data", "preset", "name", "images", "seed", "priority", "budgets", "other_goals", "gate_rows"}
+)
 _STRENGTH = frozenset({"steps", "queries", "restarts", "loss"})  # what an attack on a defence may be told here
 
 
@@ -78,13 +81,25 @@ def filled(document: Mapping[str, Any]) -> dict[str, list[str]]:
         for name, params in _parts_of(document.get(group.key, ())):
             found.setdefault(group.key, []).append(name)
             found |= {f"{group.key}.{name}.{key}": [_text(value)] for key, value in params.items()}
-    return found
+    found["surrogates"] = networks.surrogate_fields(document.get("surrogates") or {})[0]
+    found |= networks.hardened_fields(document.get("hardened") or {}, int(document.get("seed", 1)))[0]
+    return found | promises.fields(_sentences(document))[0]
+
+
+def unsaid(document: Mapping[str, Any]) -> list[str]:
+    """Sections of a plan that the form cannot say as they are."""
+    said = {
+        "surrogates": networks.surrogate_fields(document.get("surrogates") or {})[1],
+        "hardened networks": networks.hardened_fields(document.get("hardened") or {}, int(document.get("seed", 1)))[1],
+        "gates": promises.fields(_sentences(document))[1],
+    }
+    return [name for name, whole in said.items() if not whole]
 
 
 def received(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """What a browser sent: only fields that this form has."""
-    known = {group.key for group in GROUPS} | {"goals", "surrogates"}
-    prefixes = tuple(f"{group.key}." for group in GROUPS)
+    known = {group.key for group in GROUPS} | {"goals", "surrogates", "hardened"}
+    prefixes = ("hardened.", "gate.", *(f"{group.key}." for group in GROUPS))
     found: dict[str, list[str]] = {}
     for name, value in pairs:
         if name in BASICS or name in known or name.startswith(prefixes):
@@ -92,8 +107,13 @@ def received(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     return found
 
 
-def document_of(form: Filled, *, labels: Iterable[str] = (), only_answers: bool = False) -> dict[str, Any]:
-    """The plan of a form; `form.errors` says which fields cannot be read. Raises Problem 422 for an unknown preset."""
+def document_of(
+    form: Filled, *, labels: Iterable[str] = (), only_answers: bool = False, models: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The plan of a form; `form.errors` says which fields cannot be read. Raises Problem 422 for an unknown preset.
+
+    `models`: ids of those that are ready in the project.
+    """
     images = _whole(form, "images", 1, 10**6) if form.one("images").strip() else None
     seed = _whole(form, "seed", 0, 2**31 - 1)
     plan = composed(
@@ -101,7 +121,6 @@ def document_of(form: Filled, *, labels: Iterable[str] = (), only_answers: bool 
         model=form.one("model"),
         data=form.one("data") or None,
         labels=tuple(labels),
-        surrogates=form.told.get("surrogates", ()),
         only_answers=only_answers,
         images=images,
         seed=seed if seed is not None else 1,
@@ -115,9 +134,33 @@ def document_of(form: Filled, *, labels: Iterable[str] = (), only_answers: bool 
         plan[group.key] = _chosen(form, group)
     if not plan["attacks"]:
         form.errors["attacks"] = "choose at least one attack"
+    _add_others(form, plan, tuple(models))
     if not plan["defenses"] and not plan.get("hardened"):
         plan["adaptive"] = []
     return plan
+
+
+def _add_others(form: Filled, plan: dict[str, Any], models: Iterable[str]) -> None:
+    """Surrogates, hardened networks and gates, where there are any."""
+    ticked, model, seed = form.told.get("surrogates", ()), form.one("model"), plan["seed"]
+    if wrong := networks.check_surrogates(ticked, models, model):
+        form.errors["surrogates"] = wrong
+    found = {
+        "surrogates": networks.surrogates(ticked, model=model, seed=seed),
+        "hardened": networks.hardened(form.told, form.errors, known=models, model=model, seed=seed),
+        "gate": promises.gates(form.told, form.errors),
+    }
+    for key in found:
+        plan.pop(key, None)
+    plan |= {key: value for key, value in found.items() if value}
+
+
+def blame(form: Filled, message: str) -> None:
+    """Beside the field that an error of a plan is about."""
+    at = place(message)
+    if at == "gate":
+        at, message = promises.place(message, form.told)
+    form.errors.setdefault(at, message)
 
 
 def priority_of(form: Filled) -> int:
@@ -128,8 +171,11 @@ def priority_of(form: Filled) -> int:
 def place(message: str) -> str:
     """The field that an error of a plan is about, by the key that it begins with; "" where it is none of the form."""
     start = message.partition(":")[0].partition("[")[0].partition(".")[0].strip()
-    fields = {"title": "name", "gate": "", **{group.key: group.key for group in GROUPS}}
-    fields |= {name: name for name in ("model", "data", "budgets", "goals", "seed", "preset", "name")}
+    fields = {"title": "name", "smallest": "", **{group.key: group.key for group in GROUPS}}
+    named = ("model", "data", "budgets", "goals", "seed", "preset", "name", "surrogates", "hardened", "gate")
+    fields |= {name: name for name in named}
+    if message.removeprefix("plan: ").startswith("gate"):
+        return "gate"
     return fields.get(start, "")
 
 
@@ -163,6 +209,11 @@ def _budgets(form: Filled) -> list[str]:
     if not found:
         form.errors["budgets"] = "give at least one, such as 1/255, 4/255"
     return found
+
+
+def _sentences(document: Mapping[str, Any]) -> list[str]:
+    given = document.get("gate") or ()
+    return [given] if isinstance(given, str) else [str(one) for one in given]
 
 
 def _whole(form: Filled, name: str, least: int, most: int) -> int | None:

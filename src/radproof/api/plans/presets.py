@@ -134,6 +134,11 @@ def preset(name: str) -> Preset:
     return PRESETS[name]
 
 
+def small(seed: int) -> dict[str, Any]:
+    """A recipe for a network that is trained in a minute."""
+    return {**_SMALL, "seed": seed}
+
+
 def composed(
     name: str,
     *,
@@ -165,7 +170,7 @@ def composed(
         told: dict[str, Any] = {
             f"other-{n}": {"id": one} for n, one in enumerate(dict.fromkeys(surrogates), 1) if one != model
         }
-        plan["surrogates"] = told or {"cxrnet": {"train": {**_SMALL, "seed": seed}}}
+        plan["surrogates"] = told or {"cxrnet": {"train": small(seed)}}
         if len(told) > 1:
             plan["surrogates"] = {**told, "together": {"of": sorted(told)}}
     if only_answers:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A new assessment: the form, what it would cost, its plan as YAML, and the start. All of it without scripts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -14,7 +14,7 @@ from starlette.datastructures import FormData
 from radproof.api.http.problems import Problem
 from radproof.api.http.render import fragment, page
 from radproof.api.people.access import Caller, Developer, home_project, owned
-from radproof.api.plans import forming
+from radproof.api.plans import forming, networks, promises
 from radproof.api.plans.estimating import Cost, estimated
 from radproof.api.plans.forming import GOALS, GROUPS, Filled
 from radproof.api.plans.presets import PRESETS, composed, preset
@@ -61,7 +61,8 @@ def assess(
     shelf = _shelf(here, who)
     if plan:
         with here.database.reading() as session:
-            return _page(request, shelf, Filled(_again(owned(session, SavedPlan, plan, who).document)), before=plan)
+            found = owned(session, SavedPlan, plan, who).document
+        return _page(request, shelf, Filled(_again(found)), before=plan, unsaid=forming.unsaid(found))
     chosen = preset if preset in PRESETS else FIRST
     first = shelf.model(model) or (shelf.models[0] if shelf.models else None)
     images = shelf.images(data)
@@ -85,6 +86,9 @@ def send(request: Request, here: Here, who: Developer, sent: Sent) -> Response:
     if do == "preset":
         asked = {key: form.one(key) for key in ("model", "data", "preset") if form.one(key)}
         return RedirectResponse(f"/assess?{urlencode(asked)}", 303)
+    if do == "gate":
+        form.told["gate_rows"] = [str(len(promises.rows(form.told)) + promises.BLANK)]
+        return _page(request, shelf, form, added=True)
     document = _document(form, shelf)
     if do == "estimate":
         return _page(request, shelf, form, cost=_cost(here, who, form, document), document=document)
@@ -127,6 +131,8 @@ def _page(
     form: Filled,
     *,
     before: str = "",
+    unsaid: Sequence[str] = (),
+    added: bool = False,
     cost: Cost | None = None,
     document: dict[str, Any] | None = None,
     status: int = 200,
@@ -138,6 +144,14 @@ def _page(
         title="New assessment",
         form=form,
         before=before,
+        unsaid=unsaid,
+        added=added,
+        others=[(one.id, one.name) for one in shelf.models if one.id != form.one("model")],
+        small=networks.SMALL,
+        recipes=networks.recipes().values(),
+        figures=promises.offered(),
+        ways=[("", "as it is bounded"), *promises.WAYS],
+        gates=promises.rows(form.told),
         models=[(one.id, one.name) for one in shelf.models],
         data=[("", PHANTOMS), *((one.id, one.name) for one in shelf.data)],
         presets=[(one.name, one.title) for one in PRESETS.values()],
@@ -168,7 +182,8 @@ def _document(form: Filled, shelf: Shelf) -> dict[str, Any] | None:
         form.errors["data"] = "choose data that are ready, or phantoms"
     try:
         preset(form.one("preset"))
-        return forming.document_of(form, labels=_labels(images), only_answers=_only_answers(model))
+        ready = [one.id for one in shelf.models]
+        return forming.document_of(form, labels=_labels(images), only_answers=_only_answers(model), models=ready)
     except (Problem, RadproofError) as error:
         _blame(form, error)
         return None
@@ -186,7 +201,7 @@ def _cost(service: Service, who: Caller, form: Filled, document: dict[str, Any] 
 
 def _blame(form: Filled, error: Exception) -> None:
     """Beside the field that it is about."""
-    form.errors.setdefault(forming.place(str(error)), str(error))
+    forming.blame(form, str(error))
 
 
 def _shelf(service: Service, who: Caller) -> Shelf:
