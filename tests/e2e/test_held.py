@@ -45,6 +45,7 @@ def run(finished, windowed, plan, write_plan, done, tmp_path_factory):
         "data": {"kind": "manifest", "path": str(windowed.root), "images": 12},
         "model": {"path": str(finished / "model")},
         "attacks": ["fgsm", {"name": "pgd", "steps": 3}, {"name": "pgd_l2", "steps": 2}],
+        "defenses": ["median"],
         "adaptive": [{"name": "pgd", "steps": 2}],
         "gallery": 1,
     }
