@@ -216,9 +216,14 @@ def test_every_command_is_answered(cli: Cli, lab: Lab, tmp_path: Path, capsys: p
     assert (out / "report.html").is_file() and (out / "result.json").is_file() and list((out / "images").iterdir())
     image = next((out / "images").iterdir())
     assert cli("remote", "screen", str(image), "--model", lab.seeds.model, *AT) == 2
+    capsys.readouterr()
+    assert cli("remote", "keys", *AT, "--json") == 0
+    own = next(one["id"] for one in json.loads(capsys.readouterr().out) if one["used"])
+    assert cli("remote", "revoke", own, *AT) == 0 and cli("remote", "status", *AT) == 2
     registered = {one.name or one.callback.__name__ for one in remote.remote.registered_commands}
     assert registered == {
         "status", "models", "data", "runs", "cancel", "pause", "resume", "retry", "priority", "fetch", "screen",
+        "keys", "revoke",
     }  # fmt: skip
 
 
