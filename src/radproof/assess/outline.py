@@ -15,7 +15,6 @@ from radproof.assess.plan import Plan
 from radproof.assess.stands import stands
 from radproof.assess.taught import NAME
 from radproof.assess.workspace import Workspace
-from radproof.attacks.cost import passes_per_image
 from radproof.core.whole import Piece, Stage
 from radproof.data.manifest import Manifest
 from radproof.models.card import CARD
@@ -183,7 +182,6 @@ def _training(recipe: TrainingRecipe, train: int, validation: int) -> Iterator[S
 
 def _denoising(recipe: DenoiserRecipe, train: int, validation: int) -> Iterator[Stage]:
     images = min(recipe.images or train, train)
-    passes = passes_per_image(recipe.attack, {"steps": recipe.steps}) if recipe.attack == "pgd" else None
-    each = passes.forwards + 2 * passes.backwards if passes else LESSON * recipe.steps
-    yield Stage("denoiser images", (Piece("denoiser images", float((images + validation) * each)),))
+    made = (images + validation) * LESSON * recipe.steps
+    yield Stage("denoiser images", (Piece("denoiser images", made),))
     yield Stage("denoiser", (Piece("denoiser", recipe.epochs * images * 2 * LESSON),))
