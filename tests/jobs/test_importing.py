@@ -11,6 +11,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.data.dicom.conftest import data_set, write
 
 from radproof import app
 from radproof.assess import describing, receiving
+from radproof.core.guard import Guarded
 from radproof.data import foreign, volumes
 from radproof.data.manifest import Manifest
 from radproof.errors import BadData, BadInput, RadproofError
@@ -111,16 +113,14 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guarded work is done in this process: starting one takes seconds; a test of each kind has the real one."""
 
-    def call(task: str, arguments: dict[str, Any], **_: Any) -> Any:
-        from importlib import import_module
+    monkeypatch.setattr(receiving, "call", here_instead)
+    monkeypatch.setattr(describing, "call", here_instead)
 
-        from radproof.core.guard import Guarded
 
-        module, _, name = task.partition(":")
-        return Guarded(json.loads(json.dumps(getattr(import_module(module), name)(**arguments))), ())
-
-    monkeypatch.setattr(receiving, "call", call)
-    monkeypatch.setattr(describing, "call", call)
+def here_instead(task: str, arguments: dict[str, Any], **_: Any) -> Guarded:
+    """As sheltered.call, in this process."""
+    module, _, name = task.partition(":")
+    return Guarded(json.loads(json.dumps(getattr(import_module(module), name)(**arguments))), ())
 
 
 def png(number: int, side: int = 24) -> bytes:

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server with a finished run, and a browser signed in as its first administrator."""
 
-import os
-import subprocess
+import io
+import json
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
-import yaml
+from tests.api.seeded import assessed
+from tests.jobs.test_importing import here_instead
 from tests.site.running import PASSWORD, Site
+from tests.store.once import once
+
+from radproof import app
+from radproof.api.serving import example_facts
+from radproof.assess import describing
 
 PLAN = {
     "name": "tiny",
@@ -27,7 +34,7 @@ PLAN = {
     "defenses": ["jpeg_tvm"],
     "adaptive": [{"name": "pgd", "steps": 2}],
     "detectors": ["drift"],
-    "detection": {"benign": False, "images": 40, "required": False},
+    "detection": {"benign": False, "images": 20, "required": False},
     "smallest": None,
     "survival": False,
     "precision": "fp32",
@@ -39,38 +46,23 @@ PLAN = {
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run's folder, with a guard beside it."""
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "plan.yaml").write_text(yaml.safe_dump(PLAN))
+    """A finished run's folder, with a guard and what is known of its model and images beside it."""
+    return once(tmp_path_factory.getbasetemp(), "site-example", _finish) / "run"
+
+
+def _finish(folder: Path) -> None:
+    """In this process: every other one would import everything again."""
     run = folder / "run"
-    _radproof("assess", folder / "plan.yaml", "--out", run)
+    assessed(PLAN, run)
     data = next((run / "data").glob("*/manifest.parquet")).parent
-    _radproof(
-        "guard",
-        "--model",
-        run / "model",
-        "--data",
-        data,
-        "--out",
-        run / "guard.safetensors",
-        "--rate",
-        "0.2",
-        "--seed",
-        "1",
-    )
-    return run
-
-
-def _radproof(*arguments: object) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "radproof", *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    app.guard(run / "model", data, run / "guard.safetensors", rate=0.2, seed=1, device="cpu")
+    told = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(told):
+        patch.setattr(describing, "call", here_instead)
+        patch.setattr(sys, "argv", ["", str(data), "patient", "1"])
+        model = app.describe(run / "model").model_dump(mode="json")
+        example_facts.write()
+    (run / example_facts.KEPT).write_text(json.dumps({"model": model, "data": json.loads(told.getvalue())}))
 
 
 @pytest.fixture(scope="module")

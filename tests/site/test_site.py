@@ -67,7 +67,9 @@ def test_from_the_link_to_a_cancelled_run(
     page.goto(f"/assess?model={model.rsplit('/', 1)[1]}&data={data}&preset=quick")
     page.get_by_label("Name of the assessment").fill("First look")
     page.get_by_label("Test images").fill("8")
-    page.get_by_label("Budgets").fill("4/255")
+    page.get_by_label("Budgets").fill("16/255")
+    for slow in ("attacks-sia", "defenses-jpeg_tvm", "adaptive-pgd", "adaptive-square"):
+        page.locator(f"#c-{slow}").uncheck()
     page.get_by_role("button", name="Start the assessment").click()
     page.wait_for_url(re.compile(r"/runs/run_"))
     expect(page.get_by_role("progressbar").or_(page.locator(".progress")).first).to_be_visible(timeout=LONG)
