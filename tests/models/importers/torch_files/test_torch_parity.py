@@ -1,5 +1,7 @@
 """The same network by several roads: its answers, its gradients and what attacks make of them stay the same."""
 
+from functools import cache
+
 import pytest
 import torch
 from networks_made import images, made, to_pt2, to_safetensors, to_torch
@@ -15,7 +17,8 @@ from radproof.models.layers import see
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 MOBILE = "torchvision:mobilenet_v3_large"
-NETWORKS = ["torchvision:densenet121", "torchvision:resnet50", MOBILE, "tf_efficientnet_lite0"]
+LARGE = pytest.param("torchvision:resnet50", marks=pytest.mark.slow)
+NETWORKS = ["torchvision:densenet121", "torchvision:resnet18", LARGE, MOBILE, "tf_efficientnet_lite0"]
 
 
 def answers(network, x):
@@ -56,22 +59,6 @@ def mobile():
     return made(MOBILE, scale=2.0)
 
 
-def by_all_roads(network, architecture, folder):
-    return {
-        "weights": read_state_dict(to_torch(network, folder / "a.pt"), architecture),
-        "any": read_pt2(to_pt2(network, folder / "any.pt2")),
-        "one": read_pt2(to_pt2(network, folder / "one.pt2", batch=1)),
-        "four": read_pt2(to_pt2(network, folder / "four.pt2", batch=4)),
-        "last": read_pt2(to_pt2(network, folder / "last.pt2", last=True)),
-    }
-
-
-@pytest.fixture(scope="module")
-def roads(mobile, tmp_path_factory):
-    """The network as each file gives it back."""
-    return by_all_roads(mobile, MOBILE, tmp_path_factory.mktemp("roads"))
-
-
 @pytest.fixture(scope="module")
 def shallow():
     """Deep networks with random weights are too rugged for gradient steps to agree for long."""
@@ -79,8 +66,19 @@ def shallow():
 
 
 @pytest.fixture(scope="module")
-def shallow_roads(shallow, tmp_path_factory):
-    return by_all_roads(shallow, "resnet10t", tmp_path_factory.mktemp("shallow"))
+def roads(mobile, shallow, tmp_path_factory):
+    """A network as a file gives it back: (deep or shallow, which file)."""
+    folder = tmp_path_factory.mktemp("roads")
+    told = {"any": {}, "one": {"batch": 1}, "four": {"batch": 4}, "last": {"last": True}}
+
+    @cache
+    def read(which, road):
+        network, name = (mobile, MOBILE) if which == "deep" else (shallow, "resnet10t")
+        if road == "weights":
+            return read_state_dict(to_torch(network, folder / f"{which}.pt"), name)
+        return read_pt2(to_pt2(network, folder / f"{which}-{road}.pt2", **told[road]))
+
+    return read
 
 
 def card(**more):
@@ -124,25 +122,42 @@ def fooled(model, x, labels, eps):
     return float((model(pushed).argmax(1) != labels).float().mean())
 
 
-@pytest.mark.parametrize("road", ["weights", "any", "one", "four", "last"])
-def test_each_road(road, roads, mobile):
-    alike(roads[road], mobile)
+def slow(*given):
+    return pytest.param(*given, marks=pytest.mark.slow)  # the same by the shallow network, in a third of the time
+
+
+ROADS = ("one", "four", "last")
+
+
+@pytest.mark.parametrize(
+    ("which", "road"),
+    [
+        ("deep", "weights"),
+        ("deep", "any"),
+        *(("shallow", road) for road in ROADS),
+        *(slow("deep", road) for road in ROADS),
+    ],
+)
+def test_each_road(which, road, roads, mobile, shallow):
+    alike(roads(which, road), mobile if which == "deep" else shallow)
 
 
 SLOW = [pytest.param(road, marks=pytest.mark.slow) for road in ("one", "four", "last")]
 
 
 @pytest.mark.parametrize("road", ["weights", "any", *SLOW])
-def test_attacks_find_what_they_find_on_the_original(road, shallow_roads, attacked):
+def test_attacks_find_what_they_find_on_the_original(road, roads, attacked):
     x, labels, eps, share = attacked
-    model = assembled(shallow_roads[road], card()).freeze()
+    model = assembled(roads("shallow", road), card()).freeze()
     assert torch.equal(model(x).argmax(1), labels)
     assert abs(fooled(model, x, labels, eps) - share) <= 0.02
 
 
-@pytest.mark.parametrize("road", ["weights", "any", "last"])
-def test_an_imported_network_can_be_looked_into(road, roads):
-    model = assembled(roads[road], card()).freeze()
+@pytest.mark.parametrize(
+    ("which", "road"), [("deep", "weights"), ("deep", "any"), ("shallow", "last"), slow("deep", "last")]
+)
+def test_an_imported_network_can_be_looked_into(which, road, roads):
+    model = assembled(roads(which, road), card()).freeze()
     x = images(2, seed=4)
     seen = see(model, x)
     assert torch.allclose(seen.logits, model(x), atol=1e-5)
@@ -151,9 +166,9 @@ def test_an_imported_network_can_be_looked_into(road, roads):
     assert cam.shape == (2, 64, 64) and float(cam.amax()) <= 1 and float(cam.std()) > 0
 
 
-@pytest.mark.parametrize("road", ["weights", "four"])
-def test_cut_in_two_it_answers_bit_for_bit_as_the_whole(road, roads):
-    found = roads[road]
+@pytest.mark.parametrize(("which", "road"), [("deep", "weights"), ("shallow", "four"), slow("deep", "four")])
+def test_cut_in_two_it_answers_bit_for_bit_as_the_whole(which, road, roads):
+    found = roads(which, road)
     model = assembled(found, card())
     x = images(4, seed=5)
     maps = model.backbone.forward_features(x)
