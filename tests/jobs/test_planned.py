@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from radproof.assess.gate_sentence import read_gate
+from radproof.assess.sections import HardenedPlan, ModelPlan, SurrogatePlan
 from radproof.errors import BadPlan
 from radproof.jobs.assessing import plain, sweep
 from radproof.jobs.planned import materialise
@@ -48,6 +49,18 @@ def test_ids_become_paths_within_home(place):
     assert found["data"] == {"images": 5, "kind": "manifest", "path": str(home / "data" / "d")}
     assert found["model"]["path"] == found["surrogates"]["o"]["path"] == found["hardened"]["h"]["path"]
     assert found["model"]["path"] == str(home / "models" / one.model)
+
+
+def test_the_architecture_told_at_an_upload_goes_to_the_model_alone(place):
+    told = add(place.laboratory, Model, "mdl", path="models/t", state="ready", told={"architecture": "resnet18"})
+    found = place({"model": {"id": told}, "surrogates": {"o": told}, "hardened": {"h": {"id": told}}})
+    assert found["model"]["architecture"] == "resnet18"
+    for section in (
+        ModelPlan(**found["model"]),
+        SurrogatePlan(**found["surrogates"]["o"]),
+        HardenedPlan(**found["hardened"]["h"]),
+    ):
+        assert section.path == found["model"]["path"]
 
 
 STYLE = {"name": "style", "params": {"network": "/etc/passwd"}}

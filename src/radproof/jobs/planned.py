@@ -67,8 +67,9 @@ class _Places:
                 raise BadPlan(f"{where}: give id: (a model's name on this server)")
             return told
         model = self._found(Model, named, "mdl", where)
-        extra = {"architecture": model.told["architecture"]} if _is_text(model.told.get("architecture")) else {}
-        return {**extra, **told, "path": self._path(model.path)}
+        if where == "model" and _is_text(model.told.get("architecture")):  # the other sections read it from the card
+            told = {"architecture": model.told["architecture"], **told}
+        return {**told, "path": self._path(model.path)}
 
     def data(self, section: dict[str, Any]) -> dict[str, Any]:
         """A data set by its id, or phantoms."""
