@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.store.fresh import fresh
+from tests.store.once import once
 
+from radproof.cli import main
 from radproof.jobs.queue import Jobs
 from radproof.store.database import Database
 from radproof.store.ids import new_id
@@ -32,23 +35,29 @@ PLAN: dict[str, Any] = {
 }  # fmt: skip
 
 
-def radproof(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "radproof", *arguments],
-        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, timeout=600,
-    )  # fmt: skip
+def radproof(*arguments: str) -> None:
+    """The command line, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["radproof", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
 
 
 @pytest.fixture(scope="session")
 def network(tmp_path_factory) -> Path:
     """The folder of a small network, trained once."""
-    root = tmp_path_factory.mktemp("trained")
-    plan = {**PLAN, "attacks": ["fgsm"], "model": {"train": TRAIN}, "adaptive": [], "data": {**DATA, "images": 2}}
-    from radproof import app
-    from radproof.assess.plan import make_plan
+    return once(tmp_path_factory.getbasetemp(), "network", _train) / "model"
 
-    app.assess(make_plan(plan, base=root), root / "run")
-    return root / "run" / "model"
+
+def _train(folder: Path) -> None:
+    from radproof import app
+    from radproof.data.phantoms_on_disk import materialise_phantoms
+    from radproof.data.splits import split
+    from radproof.training.recipe import TrainingRecipe
+
+    drawn = materialise_phantoms(folder / "data", count=DATA["count"], size=DATA["size"], seed=DATA["seed"])
+    app.train(split(drawn, by="patient", seed=1), TrainingRecipe.model_validate({**TRAIN, "seed": 3}), folder / "model")
 
 
 @dataclass
@@ -114,9 +123,10 @@ class Laboratory:
 @pytest.fixture
 def laboratory(tmp_path) -> Iterator[Laboratory]:
     """An empty one."""
-    made = make_laboratory(tmp_path / "home")
-    yield made
-    close(made)
+    with fresh(tmp_path / "home") as database:
+        made = make_laboratory(tmp_path / "home", database)
+        yield made
+        close(made)
 
 
 @pytest.fixture
@@ -173,4 +183,5 @@ def close(made: Laboratory) -> None:
         except subprocess.TimeoutExpired:
             one.kill()
             one.wait()
+    made.jobs.close()
     made.database.close()

@@ -47,7 +47,9 @@ def test_a_job_waits_in_the_engine_once_however_often_it_is_dispatched(furnished
     _, name = furnished_light.run()
     for _ in range(3):
         furnished_light.jobs.dispatch()
-        Jobs(furnished_light.settings, furnished_light.database).dispatch()
+        other = Jobs(furnished_light.settings, furnished_light.database)
+        other.dispatch()
+        other.close()
     placed = furnished_light.jobs._waiting.placed([f"{name}.1", f"{name}.2"])
     assert {key: one.status for key, one in placed.items()} == {f"{name}.1": "ENQUEUED"}
 
