@@ -11,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 from tests.api.conftest import House, Person
 from tests.api.conftest import house as house
+from tests.api.lodging import screeners
 from tests.api.seeded import Seeds, finished_run, seed
 
 from radproof.client import Client
@@ -64,6 +65,7 @@ class Lab:
 def lab(house: House, tmp_path_factory: pytest.TempPathFactory) -> Lab:
     person = house.person("developer")
     seeds = seed(house, finished_run(tmp_path_factory.getbasetemp()), person)
+    screeners(house)
     key = person.client.post("/api/v1/account/keys", json={"name": "program"}).json()["key"]
     return Lab(house, person, seeds, Bridge(person.client.app), key)
 

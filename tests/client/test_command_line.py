@@ -14,11 +14,14 @@ import pytest
 import yaml
 from sqlalchemy import update
 from tests.client.conftest import Lab
+from tests.jobs.test_importing import here_instead
 
+from radproof.assess import receiving, sheltered
 from radproof.assess.receiving import receive
 from radproof.cli import main, remote
 from radproof.client import Client
 from radproof.client.packing import packed
+from radproof.errors import BadInput
 from radproof.store.tables import DataSet, Job, Model, Run, SavedPlan
 
 Cli = Callable[..., int]
@@ -126,7 +129,8 @@ def test_a_plan_is_done_in_the_project_that_is_named(
         assert cli("assess", str(plan), *AT, "--out", str(where), "--quiet", *words) in codes
 
 
-def test_patients_that_are_told_come_to_be_known(plan: Path, tmp_path: Path) -> None:
+def test_patients_that_are_told_come_to_be_known(plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "call", here_instead)
     from PIL import Image
 
     from radproof.cli.remote_plan import DataFile, read, replaced
@@ -174,10 +178,15 @@ def test_options_that_a_server_is_not_given_are_refused(
     assert words[0] in capsys.readouterr().err and not lab.bridge.asked
 
 
+def refused(*_: object, **__: object) -> None:
+    raise BadInput("no model there")
+
+
 def test_only_server_goes_to_a_server(
     cli: Cli, lab: Lab, plan: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RADPROOF_SERVER", "http://localhost")
+    monkeypatch.setattr(sheltered, "call", refused)  # guarded, which takes seconds
     assert cli("assess", "--model", str(plan.parent / "nothing"), "--data", "phantom", "--quiet") == 2
     assert "PLAN.yaml" not in capsys.readouterr().err and not lab.bridge.asked
     assert cli("remote", "status") == 0 and lab.bridge.asked
