@@ -14,9 +14,10 @@ from radproof.assess.checks import noise_accuracy, run_checks
 from radproof.assess.craft import run_batch
 from radproof.assess.doubts import Evidence, doubts
 from radproof.assess.jobs import list_jobs
-from radproof.assess.material import check_parts, open_material
+from radproof.assess.opening import open_material
 from radproof.assess.parts import settle_all
 from radproof.assess.plan import make_plan
+from radproof.assess.plan_checks import check_parts
 from radproof.assess.probed import Contest, Probed
 from radproof.assess.probed import probed as probed_figures
 from radproof.assess.result import Cell, ClassScores, Scores

@@ -14,8 +14,8 @@ from radproof.assess.detected import LearnedRow
 from radproof.assess.jobs import Job
 from radproof.assess.learned import learned_rows
 from radproof.assess.learned_images import CHANGED, in_turns, lessons
-from radproof.assess.material import _check_learned
 from radproof.assess.parts import settle_all
+from radproof.assess.plan_checks import check_learned
 from radproof.assess.sections import DetectionPlan, Part
 from radproof.assess.summary import Measurer
 from radproof.attacks import attack
@@ -239,6 +239,6 @@ def test_validation_patients_who_are_assessed_teach_nothing(patches):
     material = taught(patches)
     parts = replace(material.parts, detectors={"d": None})
     data = material.plan.data.model_copy(update={"fold": "validation"})
-    _check_learned(material.plan, parts)
+    check_learned(material.plan, parts)
     with pytest.raises(BadPlan, match="uses validation patients, which this plan assesses; leave it out, or assess"):
-        _check_learned(material.plan.model_copy(update={"data": data}), parts)
+        check_learned(material.plan.model_copy(update={"data": data}), parts)

@@ -4,9 +4,9 @@
 from pathlib import Path
 
 from radproof.assess.jobs import list_jobs
-from radproof.assess.material import check_parts
 from radproof.assess.outline import opening, trainings, weight
 from radproof.assess.plan import make_plan
+from radproof.assess.plan_checks import check_parts
 from radproof.assess.stands import stands
 
 TRAIN = {"architecture": "cxrnet", "input_size": 16, "hidden": 0, "head_epochs": 2, "epochs": 3}

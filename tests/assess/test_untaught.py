@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from radproof.assess import material as room
+from radproof.assess import fitting as room
 from radproof.core.progress import SILENT
 from radproof.errors import BadInput
 

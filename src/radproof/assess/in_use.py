@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import torch
 from pydantic import TypeAdapter
 
+from radproof.assess.data_set import open_manifest
 from radproof.assess.flagging import Flag, flag_images
 from radproof.assess.guarding import Lesson, source_of, teach
-from radproof.assess.material import open_manifest
 from radproof.assess.plan import checked
 from radproof.assess.reading import of_data, of_model
 from radproof.assess.sections import DataPlan

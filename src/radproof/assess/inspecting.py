@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radproof.assess.conventions import trials, untested
+from radproof.assess.data_set import open_manifest
 from radproof.assess.doubts_origin import overstated
-from radproof.assess.material import open_manifest
 from radproof.assess.networks import Network, Opener
 from radproof.assess.reading import of_data, of_model
 from radproof.assess.sections import DataPlan, ModelPlan

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from radproof.assess.material import open_manifest
+from radproof.assess.data_set import open_manifest
 from radproof.assess.plan import checked
 from radproof.assess.received import Received, facts_of
 from radproof.assess.sections import DataPlan

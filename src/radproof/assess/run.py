@@ -19,14 +19,17 @@ from radproof.assess.craft import in_scope, run_batch
 from radproof.assess.detection import Seen, detections, paired_checks
 from radproof.assess.doubts import Evidence, doubts
 from radproof.assess.estimate import estimate_cost
+from radproof.assess.fitting import fit_detectors
 from radproof.assess.gains import gains
 from radproof.assess.gallery import pictures
 from radproof.assess.jobs import Job, Parts, list_jobs
 from radproof.assess.learned import read_learned, run_learned
 from radproof.assess.leavings import images_manifest, write_all
-from radproof.assess.material import Material, check_parts, fit_detectors, open_material
+from radproof.assess.material import Material
+from radproof.assess.opening import open_material
 from radproof.assess.outline import opening, weight_of, working
 from radproof.assess.plan import FILES, Plan
+from radproof.assess.plan_checks import check_parts
 from radproof.assess.probed import probed
 from radproof.assess.replay import Replay, read_replay
 from radproof.assess.result import Certified, Result, Timing

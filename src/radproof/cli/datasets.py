@@ -156,7 +156,7 @@ def phantoms(
     quiet: Quiet = False,
 ) -> None:
     """Draw chest X-ray phantoms in three classes: for demos and tests, never for claims about patients."""
-    from radproof.assess.material import open_manifest
+    from radproof.assess.data_set import open_manifest
     from radproof.assess.sections import DataPlan
 
     with Bars(quiet=quiet) as bars:

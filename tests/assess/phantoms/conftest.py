@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from radproof.assess.material import check_parts, open_material
+from radproof.assess.opening import open_material
 from radproof.assess.plan import make_plan
+from radproof.assess.plan_checks import check_parts
 from radproof.core.files import sha256_file
 from radproof.core.progress import SILENT
 from radproof.data.load import load_images

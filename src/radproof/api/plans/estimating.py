@@ -65,8 +65,8 @@ def estimated(service: Service, who: Caller, document: Mapping[str, Any], projec
 def cost_of(found: Checked) -> Cost:
     """The same for a plan that was checked."""
     from radproof.assess.jobs import gradients, list_jobs
-    from radproof.assess.material import check_parts
     from radproof.assess.outline import trainings
+    from radproof.assess.plan_checks import check_parts
     from radproof.assess.stands import stands as standing
 
     plan = found.plan

@@ -119,8 +119,8 @@ def _things(session: Session, who: Caller, told: Mapping[str, Any]) -> tuple[Mod
 
 def _made(placed: dict[str, Any], home: Path) -> "Plan":
     """The plan with every part checked."""
-    from radproof.assess.material import check_parts
     from radproof.assess.plan import make_plan
+    from radproof.assess.plan_checks import check_parts
 
     plan = make_plan(placed, base=home)
     check_parts(plan)
