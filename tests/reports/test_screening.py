@@ -199,7 +199,15 @@ def test_promises_and_refusals_are_told(guard):
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (400, "light"), (400, "dark")])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1280, "light"),
+        (400, "dark"),
+        pytest.param(1280, "dark", marks=pytest.mark.slow),
+        pytest.param(400, "light", marks=pytest.mark.slow),
+    ],
+)
 def test_the_page_fits_and_can_be_read_at_any_width_in_any_light(guard, tmp_path, browser, asks, width, scheme):
     address = (tmp_path / write_page(tmp_path, SUSPICIOUS, guard, phantom=True)).as_uri()
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)

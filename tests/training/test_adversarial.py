@@ -203,7 +203,15 @@ def pgd_accuracy(model):
     return (model(seen).argmax(1) == y).float().mean().item()
 
 
-@pytest.mark.parametrize("changes", [{}, {"method": "trades"}, {"method": "mart"}, {"method": "fast", "steps": None}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"method": "trades"},
+        {"method": "fast", "steps": None},
+        pytest.param({"method": "mart"}, marks=pytest.mark.slow),
+    ],
+)
 def test_it_makes_a_network_that_withstands_the_attack(learn, toy, changes):
     assert pgd_accuracy(learn(against(toy, eps=MORE_THAN_STRIPES, **changes)).model) > 0.7
 
@@ -241,9 +249,9 @@ def contents(folder):
 
 RESUMED = [
     {"warm_up": 1, "clean_share": 0.25},
-    {"method": "fast", "steps": None},
     {"steps": None, "attack": {"name": "stm", "copies": 2, "steps": 1}},
-    {"method": "trades", "steps": 1},
+    pytest.param({"method": "fast", "steps": None}, marks=pytest.mark.slow),
+    pytest.param({"method": "trades", "steps": 1}, marks=pytest.mark.slow),
 ]
 
 

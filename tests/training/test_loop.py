@@ -60,7 +60,10 @@ def test_twice_the_same_bytes_and_another_seed_others(teach, recipe, tmp_path):
     assert one["weights.safetensors"] != three["weights.safetensors"]
 
 
-@pytest.mark.parametrize(("schedule", "stop"), [("plateau", 10), ("plateau", 60), ("onecycle", 143)])
+@pytest.mark.parametrize(
+    ("schedule", "stop"),
+    [("plateau", 10), pytest.param("plateau", 60, marks=pytest.mark.slow), ("onecycle", 143)],
+)
 def test_interrupted_anywhere_it_ends_with_the_same_bytes(teach, recipe, tmp_path, stop, schedule):
     recipe = recipe.model_copy(update={"schedule": schedule, "dropout": 0.3})
     teach(recipe, folder=tmp_path / "whole")
