@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from radproof import app
+from radproof.assess.plan import read_plan
 from radproof.cli import main
 from radproof.data.manifest import Manifest
 from radproof.data.sources import open_data
@@ -61,7 +62,7 @@ def example(name, folder, *, data, train):
 
 
 def run(path, out):
-    app.assess(app.read_plan(path), out)
+    app.assess(read_plan(path), out)
     return looked_at(out)
 
 
