@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from sqlalchemy import select
 from tests.data.dicom.conftest import data_set, write
+from tests.store.fresh import migrated
 
 from radproof import app
 from radproof.assess import describing, receiving
@@ -86,9 +87,7 @@ class Desk:
     def names(self) -> list[str]:
         """All files in home but the database."""
         home = self.settings.home
-        return sorted(
-            p.relative_to(home).as_posix() for p in home.rglob("*") if p.is_file() and "radproof.db" not in p.name
-        )
+        return sorted(p.relative_to(home).as_posix() for p in home.rglob("*") if p.is_file() and ".db" not in p.name)
 
     def holds(self, word: str) -> list[str]:
         """Files of home that hold a word, by their names or bytes."""
@@ -98,15 +97,13 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    settings = read_settings(home=tmp_path / "home", worker=False)
-    database = Database(settings.database_url)
-    database.migrate()
-    with database.writing() as session:
-        project = Project(id=new_id("prj"), name="ours")
-        user = User(id=new_id("usr"), name="somebody")
-        session.add_all([project, user])
-    yield Desk(settings, database, Files(settings), project.id, user.id)
-    database.close()
+    with migrated(tmp_path / "home") as database:
+        settings = read_settings(home=tmp_path / "home", worker=False, database=database.url)
+        with database.writing() as session:
+            project = Project(id=new_id("prj"), name="ours")
+            user = User(id=new_id("usr"), name="somebody")
+            session.add_all([project, user])
+        yield Desk(settings, database, Files(settings), project.id, user.id)
 
 
 @pytest.fixture

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+# Sorts otherwise than bytes do, as most servers.
+ENGLISH = ["--locale-provider=icu", "--icu-locale=en-US", "--locale=C"]
+
 
 @cache
 def programs() -> Path | None:
@@ -70,7 +73,7 @@ def running() -> Generator[Cluster]:
         shutil.chown(made.folder, "postgres", "postgres")
     try:
         data = str(made.folder / "data")
-        _as_postgres([str(initdb), "-D", data, "-A", "trust", "-U", "postgres", "-N", "-E", "UTF8", "--no-locale"])
+        _as_postgres([str(initdb), "-D", data, "-A", "trust", "-U", "postgres", "-N", "-E", "UTF8", *ENGLISH])
         made.control("start")
         yield made
     finally:

@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 
 import psycopg
+from sqlalchemy import Connection, text
 from tests.store.cluster import Cluster, running
 
 from radproof.jobs.waiting import Waiting
@@ -44,10 +45,41 @@ def fresh(home: Path) -> Generator[str]:
 
 
 @contextmanager
-def on_server() -> Generator[str]:
+def migrated(home: Path) -> Generator[Database]:
+    """The same, opened."""
+    with fresh(home) as url:
+        made = Database(url or f"sqlite:///{home / 'radproof.db'}")
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+@contextmanager
+def blank(home: Path) -> Generator[str]:
+    """The URL of a database with nothing in it."""
+    if on_postgresql():
+        with on_server("template1") as url:
+            yield url
+        return
+    yield f"sqlite:///{home / 'radproof.db'}"
+
+
+def unlocked(connection: Connection) -> None:
+    """Without the triggers that refuse changes of the trail."""
+    if connection.dialect.name == "sqlite":
+        for verb in ("update", "delete"):
+            connection.execute(text(f"drop trigger events_no_{verb}"))
+        return
+    for verb in ("change", "truncate"):
+        connection.execute(text(f"drop trigger events_no_{verb} on events"))
+
+
+@contextmanager
+def on_server(template: str = TEMPLATE) -> Generator[str]:
     """The URL of a database of its own on PostgreSQL. Skips where there is none."""
     cluster, name = _cluster(), f"radproof_{next(_NUMBERS)}"
-    _order(cluster, f"create database {name} template {TEMPLATE}")
+    _order(cluster, f"create database {name} template {template}")
     try:
         yield cluster.at(name)
     finally:

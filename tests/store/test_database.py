@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The database: its schema is the tables', readers cannot write, writers queue."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import select, text
+from sqlalchemy import inspect, select, text
+from tests.store.fresh import blank, migrated
 
 from radproof.errors import BadInput
 from radproof.store.database import Database
@@ -16,13 +18,29 @@ from radproof.store.tables import Base, Project, User
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    made = Database(f"sqlite:///{tmp_path / 'radproof.db'}")
-    made.migrate()
-    return made
+def database(tmp_path: Path) -> Iterator[Database]:
+    with migrated(tmp_path) as made:
+        yield made
 
 
-def test_the_migrations_make_the_tables_of_the_code(database: Database) -> None:
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Callable[[], Database]]:
+    """Opens a database without any table, each time the same one."""
+    opened: list[Database] = []
+    with blank(tmp_path) as url:
+
+        def one() -> Database:
+            opened.append(Database(url))
+            return opened[-1]
+
+        yield one
+        for made in opened:
+            made.close()
+
+
+def test_the_migrations_make_the_tables_of_the_code(empty: Callable[[], Database]) -> None:
+    database = empty()
+    database.migrate()
     with database.engine.connect() as connection:
         found = compare_metadata(MigrationContext.configure(connection), Base.metadata)
     assert found == []
@@ -35,8 +53,8 @@ def test_a_missing_column_would_be_noticed(database: Database) -> None:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) != []
 
 
-def test_it_is_ready_only_with_this_versions_schema(tmp_path: Path) -> None:
-    made = Database(f"sqlite:///{tmp_path / 'radproof.db'}")
+def test_it_is_ready_only_with_this_versions_schema(empty: Callable[[], Database]) -> None:
+    made = empty()
     assert not made.ready()
     made.migrate()
     assert made.ready()
@@ -50,11 +68,11 @@ def test_a_database_of_a_later_version_is_refused(database: Database) -> None:
     assert not database.ready()
 
 
-def test_servers_and_workers_that_start_together_all_find_the_schema(tmp_path: Path) -> None:
+def test_servers_and_workers_that_start_together_all_find_the_schema(empty: Callable[[], Database]) -> None:
     start, errors = Barrier(4), list[BaseException]()
 
     def begin() -> None:
-        made = Database(f"sqlite:///{tmp_path / 'radproof.db'}")
+        made = empty()
         start.wait()
         try:
             made.migrate()
@@ -70,8 +88,8 @@ def test_servers_and_workers_that_start_together_all_find_the_schema(tmp_path: P
     assert errors == []
 
 
-def test_a_failed_migration_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = Database(f"sqlite:///{tmp_path / 'radproof.db'}")
+def test_a_failed_migration_leaves_nothing(empty: Callable[[], Database], monkeypatch: pytest.MonkeyPatch) -> None:
+    made = empty()
     from alembic import command
 
     real = command.upgrade
@@ -84,7 +102,7 @@ def test_a_failed_migration_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="stopped"):
         made.migrate()
     with made.engine.connect() as connection:
-        assert connection.execute(text("select count(*) from sqlite_master")).scalar() == 0
+        assert inspect(connection).get_table_names() == []
 
 
 def test_readers_cannot_write(database: Database) -> None:
@@ -103,7 +121,7 @@ def test_what_fails_half_way_leaves_nothing(database: Database) -> None:
 
 
 def test_writers_that_read_first_do_not_lose_updates(database: Database) -> None:
-    """Each reads, then writes one more: with deferred transactions SQLite refuses some, or one overwrites another."""
+    """With deferred transactions SQLite refuses some, or one overwrites another; PostgreSQL locks the row."""
     user = new_id("usr")
     with database.writing() as session:
         session.add(User(id=user, name="0"))
@@ -114,7 +132,7 @@ def test_writers_that_read_first_do_not_lose_updates(database: Database) -> None
         try:
             for _ in range(10):
                 with database.writing() as session:
-                    found = session.get(User, user)
+                    found = session.get(User, user, with_for_update=True)
                     assert found is not None
                     found.name = str(int(found.name) + 1)
         except BaseException as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
+from tests.store.fresh import migrated
 
 from radproof.errors import BadInput
 from radproof.store import passwords, people
@@ -22,10 +23,8 @@ GOOD = "a lung is not a cloud"
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{tmp_path / 'people.db'}")
-    made.migrate()
-    yield made
-    made.close()
+    with migrated(tmp_path) as made:
+        yield made
 
 
 def _user(database: Database, name: str = "ada", role: people.Role = "developer") -> User:

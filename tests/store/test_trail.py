@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The audit trail: a chain that shows what is missing or altered, in a table that refuses changes."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
+from tests.store.fresh import migrated, unlocked
 
-from radproof.store.database import Database
 from radproof.store.trail import Trail
 
 
 @pytest.fixture
-def trail(tmp_path: Path) -> Trail:
-    database = Database(f"sqlite:///{tmp_path / 'radproof.db'}")
-    database.migrate()
-    made = Trail(database)
-    for number in range(5):
-        with database.writing() as session:
-            made.add(session, "model.upload", actor="usr_a", object=f"mdl_{number}", size=number)
-    return made
+def trail(tmp_path: Path) -> Iterator[Trail]:
+    with migrated(tmp_path) as database:
+        made = Trail(database)
+        for number in range(5):
+            with database.writing() as session:
+                made.add(session, "model.upload", actor="usr_a", object=f"mdl_{number}", size=number)
+        yield made
 
 
 def test_a_whole_chain_is_whole(trail: Trail) -> None:
@@ -45,8 +45,7 @@ def test_the_database_refuses_changes(trail: Trail, verb: str) -> None:
 )
 def test_what_was_altered_past_the_triggers_shows(trail: Trail, verb: str, first: int) -> None:
     with trail.database.engine.begin() as connection:
-        connection.execute(text("drop trigger events_no_update"))
-        connection.execute(text("drop trigger events_no_delete"))
+        unlocked(connection)
         connection.execute(text(verb))
     assert trail.broken() == first
 

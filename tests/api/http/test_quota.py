@@ -1,31 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs that are begun at the same moment keep to their project's quota, where a database has many writers."""
+"""Runs that are begun at the same moment keep to their project's quota, also where a database has many writers."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 from types import SimpleNamespace
 
-import pytest
-from tests.jobs import test_crash
-from tests.jobs.test_crash import Cluster
+from tests.api.conftest import opened
 
 from radproof.api.http.problems import Problem
 from radproof.api.people.access import Caller
 from radproof.api.plans.planning import Checked
 from radproof.api.runs.running import make_run
-from radproof.api.serving.assembly import make_service
+from radproof.api.service import Service
 from radproof.store.ids import new_id
-from radproof.store.settings import read_settings
 from radproof.store.tables import Model, Project, User
 
-cluster = test_crash.cluster
+
+def test_web_race_many_runs_at_once_keep_to_the_quota(tmp_path: Path) -> None:
+    with opened(tmp_path / "home", quota_runs=2) as service:
+        check(service)
 
 
-@pytest.mark.slow
-@pytest.mark.postgres
-def test_web_race_many_runs_at_once_on_postgresql_keep_to_the_quota(cluster: Cluster, tmp_path: Path) -> None:
-    service = make_service(read_settings(home=tmp_path / "home", database=cluster.url, worker=False, quota_runs=2))
+def check(service: Service) -> None:
+    """Eight begin one together, where two may be unfinished."""
     project, model, user = new_id("prj"), new_id("mdl"), new_id("usr")
     with service.database.writing() as session:
         session.add_all([Project(id=project, name="ours"), User(id=user, name="u", role="developer")])
@@ -46,9 +44,5 @@ def test_web_race_many_runs_at_once_on_postgresql_keep_to_the_quota(cluster: Clu
             return problem.status
         return 201
 
-    try:
-        with ThreadPoolExecutor(8) as pool:
-            assert sorted(pool.map(start, range(8))) == [201] * 2 + [409] * 6
-    finally:
-        service.screeners.close()
-        service.database.close()
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(start, range(8))) == [201] * 2 + [409] * 6

@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI, Request, UploadFile
 from fastapi.testclient import TestClient
 from tests.api.observing.test_logs import PATIENT, lines, written
+from tests.store.fresh import migrated
 
 from radproof.api.observing import logs
 from radproof.api.observing.metrics import Metrics
@@ -24,10 +25,8 @@ KEY = "rp_key_0123456789abcdefghijklmnop"
 
 @pytest.fixture
 def database(tmp_path: Any) -> Iterator[Database]:
-    made = Database(f"sqlite:///{tmp_path / 'a.db'}")
-    made.migrate()
-    yield made
-    made.close()
+    with migrated(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from tests.api.conftest import House, Person
 from tests.api.test_crossing import CHANGING, everything
+from tests.store.fresh import unlocked
 
 from radproof.store.tables import Event
 
@@ -287,8 +288,7 @@ def test_a_broken_trail_is_told(house: House, root: Person) -> None:
     assert root.client.get(f"{ADMIN}/trail/check").json() == {"whole": True, "first_broken": None}
     assert "whole" in root.client.post("/admin/trail/check").text
     with house.service.database.engine.begin() as connection:
-        for name in connection.execute(text("select name from sqlite_master where type = 'trigger'")).scalars().all():
-            connection.execute(text(f'drop trigger "{name}"'))
+        unlocked(connection)
         connection.execute(text("update events set actor = 'usr_x' where number = 2"))
     assert root.client.get(f"{ADMIN}/trail/check").json() == {"whole": False, "first_broken": 2}
     assert "broken at event 2" in root.client.post("/admin/trail/check").text
