@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 .DEFAULT_GOAL := help
 PORT ?= 8000
-.PHONY: help demo serve screenshots load test test-slow check lint types imports golden lock bench clean
+.PHONY: help demo serve screenshots load test test-slow test-postgres test-crash check lint types imports golden lock bench clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ test: .venv/.linked ## The default tests: offline, no GPU, about eleven minutes 
 
 test-slow: .venv/.linked ## The slow tests as well
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+test-postgres: .venv/.linked ## API, store and jobs on a PostgreSQL server of their own (the default is SQLite)
+	RADPROOF_TEST_DATABASE=postgresql $(BIN)/python -m pytest -m "not slow and not crash" tests/api tests/store tests/jobs
 
 test-crash: .venv/.linked ## Kill workers and the database in mid run, twenty times each (about 20 minutes)
 	$(BIN)/python -m pytest -n 0 -s -m crash tests/jobs
