@@ -6,7 +6,7 @@ are learnt by kind while the run goes on; a kind that was not met yet is taken t
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -88,6 +88,19 @@ class _Readings:
         return _Pace(value, min(found[cut], value / 1.1), max(found[-1 - cut], value * 1.1))
 
 
+@dataclass(frozen=True)
+class _Paces:
+    """Of all kinds at one moment."""
+
+    met: Mapping[str, _Pace]
+    usual: float  # seconds per pass of a kind that was not met yet
+
+    def of(self, piece: Piece) -> _Pace:
+        """That of its kind, else what is likely."""
+        value = piece.pace or self.usual
+        return self.met.get(piece.kind) or _Pace(value, value / APART, value * APART)
+
+
 class Whole:
     """Told of stages as a Progress is, with the time; `share` and `left` are those of the whole run."""
 
@@ -141,8 +154,9 @@ class Whole:
     @property
     def share(self) -> float:
         """0 to 1, by time; it never falls while a run goes on."""
-        done = sum(piece.passes * self._pace(piece).value for piece in self._done.values())
-        left = sum(piece.passes * self._pace(piece).value for piece in self._rest())
+        paces = self._paces()
+        done = sum(piece.passes * paces.of(piece).value for piece in self._done.values())
+        left = sum(piece.passes * paces.of(piece).value for piece in self._rest())
         self._best = max(self._best, done / (done + left) if done + left else 0.0)
         return self._best
 
@@ -151,7 +165,8 @@ class Whole:
         """None while too little was done to tell."""
         if self._warm < WARM or not (self._now or self._ahead):
             return None
-        found = [(piece.passes, self._pace(piece)) for piece in self._rest()]
+        paces = self._paces()
+        found = [(piece.passes, paces.of(piece)) for piece in self._rest()]
         return Left(
             sum(passes * pace.value for passes, pace in found),
             sum(passes * pace.low for passes, pace in found),
@@ -187,16 +202,12 @@ class Whole:
                 yield Piece(piece.kind, count, pace=piece.pace)
         yield from chain.from_iterable(stage.pieces for stage in self._ahead)
 
-    def _pace(self, piece: Piece) -> _Pace:
-        if piece.kind in self._readings:
-            return self._readings[piece.kind].pace
-        value = piece.pace or self._usual()
-        return _Pace(value, value / APART, value * APART)
-
-    def _usual(self) -> float:
+    def _paces(self) -> _Paces:
+        """As they are now."""
         found = [one.sums for kind, one in self._readings.items() if kind not in self._own]
         passes = sum(count for count, _ in found)
-        return sum(seconds for _, seconds in found) / passes if passes else USUAL
+        usual = sum(seconds for _, seconds in found) / passes if passes else USUAL
+        return _Paces({kind: one.pace for kind, one in self._readings.items()}, usual)
 
 
 def spoken(left: Left) -> str:

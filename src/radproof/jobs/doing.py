@@ -153,8 +153,9 @@ class Doing:
         """Write the progress, and read what is asked of us; None: the database is away. Sets `dropped` on a loss."""
 
         def once() -> str:
+            shown = meter.shown()  # while nobody waits for the database
             with self.database.writing() as session:
-                return self._look(session, lease, meter.shown())
+                return self._look(session, lease, shown)
 
         try:
             state = self._patiently(once) if patient else once()

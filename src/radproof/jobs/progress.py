@@ -4,20 +4,27 @@
 import json
 import math
 from collections import deque
+from collections.abc import Sequence
+from threading import Lock
 from time import monotonic
 from typing import Any, TypeGuard, cast
 
 from radproof.core.progress import heard
-from radproof.core.whole import Whole
+from radproof.core.whole import Stage, Whole
 
 WARM = 3.0  # seconds of a stage before anything is foretold
 WINDOW = 60.0  # seconds that the rate is taken from
 LINE = 32_768  # bytes of a line that are read
+KINDS = 500  # of work that are told apart, in all lines of a command together
+EXPECTED = 100  # times that a command says what is to come
 _WORDS = 300  # characters
 
 
 class Meter:
     """Progress of one command: of the whole where it says what is to come, as a run does, else of the stage.
+
+    One thread may feed it while others look. The command may be a stranger's to lead: what it says is bounded, so that
+    a look takes milliseconds.
 
     `share`: how far an earlier worker saw it; what is told never falls below.
     """
@@ -32,6 +39,9 @@ class Meter:
         self._points: deque[tuple[float, float]] = deque()
         self._began = 0.0
         self._whole, self._share = Whole(), share
+        self._kinds: set[str] = set()
+        self._expected = 0
+        self._lock = Lock()
 
     def feed(self, line: bytes, at: float | None = None) -> bool:
         """One line of stderr; whether it was one of ours. Anything else is left to the log."""
@@ -43,7 +53,8 @@ class Meter:
             return False
         if not isinstance(told, dict):
             return False
-        return self._take(cast("dict[str, Any]", told), monotonic() if at is None else at)
+        with self._lock:
+            return self._take(cast("dict[str, Any]", told), monotonic() if at is None else at)
 
     def shown(self) -> dict[str, Any]:
         """Stage, number, done, total, share and left of the whole, the same of the stage, note.
@@ -51,6 +62,10 @@ class Meter:
         `left`: seconds or None, about `left_low` to `left_high`. Without a word of what is to come, `share` and `left`
         are those of the stage, and no range is told.
         """
+        with self._lock:
+            return self._shown()
+
+    def _shown(self) -> dict[str, Any]:
         if not self._stage:
             return {"note": self._note} if self._note else {}
         return {
@@ -79,9 +94,10 @@ class Meter:
 
     def again(self) -> None:
         """The command is started anew: it goes through its stages again."""
-        self._stages.clear()
-        self._points.clear()
-        self._stage, self.error, self.code = "", "", None
+        with self._lock:
+            self._stages.clear()
+            self._points.clear()
+            self._stage, self.error, self.code, self._expected = "", "", None, 0
 
     def _take(self, told: dict[str, Any], at: float) -> bool:
         if isinstance(told.get("note"), str):
@@ -91,14 +107,21 @@ class Meter:
             self.error, self.code = _words(told["error"], 2000), told["code"]
             return True
         if "expect" in told:
-            if (stages := heard(told["expect"])) is None:
-                return False
-            self._whole.expect(stages)
-            return True
+            stages = heard(told["expect"])
+            return stages is not None and self._expect(stages)
         stage, done, total = told.get("stage"), told.get("done"), told.get("total")
         if not isinstance(stage, str) or not _number(done) or not _number(total) or total <= 0:
             return False
         self._step(_words(stage, 100), min(max(float(done), 0.0), float(total)), float(total), at)
+        return True
+
+    def _expect(self, stages: Sequence[Stage]) -> bool:
+        """Whether it is still listened to."""
+        kinds = self._kinds | {piece.kind for stage in stages for piece in stage.pieces}
+        if len(kinds) > KINDS or self._expected >= EXPECTED:
+            return False
+        self._kinds, self._expected = kinds, self._expected + 1
+        self._whole.expect(stages)
         return True
 
     def _step(self, stage: str, done: float, total: float, at: float) -> None:
