@@ -454,8 +454,11 @@ def test_an_upload_of_images_goes_once_a_second_try_went_well(desk: Desk) -> Non
     job = desk.upload(DataSet, b"bytes", strict=True)
     desk.done(job, Outcome(2, "", "why"))
     assert "--strict" in desk.arguments(job)
-    found = desk.done(job, Outcome(0, json.dumps({"bytes": 7})))
-    assert (found.state, found.error, desk.names()) == ("ready", "", [])
+    folder = desk.settings.folder("data", job.subject_id)
+    folder.mkdir(parents=True)
+    (folder / "manifest.parquet").write_bytes(b"x" * 7)
+    found = desk.done(job, Outcome(0, json.dumps({"bytes": -(10**18)})))  # its size is not what the import says
+    assert (found.state, found.error, desk.names()) == ("ready", "", [f"data/{found.id}/manifest.parquet"])
     with desk.database.reading() as session:
         assert session.execute(select(File)).scalars().all() == [] and desk.files.used(session, desk.project) == 7
     with pytest.raises(BadInput, match="upload it again"):

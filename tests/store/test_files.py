@@ -11,6 +11,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from tests.store.fresh import migrated
 
 from radproof.errors import BadInput, RadproofError, StorageFull, UnknownName
 from radproof.store import incoming
@@ -215,3 +216,16 @@ def test_a_file_kept_twice_at_once_is_one(settings: Settings) -> None:
             files.keep(staged)
         files.keep(found[0])
     assert files.local(SHA256).read_bytes() == BYTES
+
+
+def test_a_row_that_says_absurd_sizes_makes_no_sum_that_overflows_or_frees_the_quota(tmp_path: Path) -> None:
+    with migrated(tmp_path / "home") as database:
+        files = Files(read_settings(home=tmp_path / "home", database=database.url))
+        with database.writing() as session:
+            project = Project(id=new_id("prj"), name="ours")
+            session.add(project)
+            session.flush()
+            for size in (10**18, 10**25, 2**63 - 1, -(10**18), 7):
+                session.add(DataSet(id=new_id("dat"), project_id=project.id, name="d", facts={"bytes": size}))
+        with database.reading() as session:
+            assert files.used(session, project.id) == 3 * 10**15 + 7

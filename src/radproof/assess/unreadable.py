@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
@@ -17,26 +18,29 @@ SHARE = 0.05  # of the files; one may always be left out
 _KINDS = 20  # reasons that are told apart
 _TOLD = 4  # of them in a sentence
 _SHOWN = 200  # files that are listed
+_LONG = 300  # characters of a reason
 _OTHER = "other reasons"
 _PART = re.compile(r"#(?:[a-z]+-)?\d+$")
+_Count = Annotated[int, Field(ge=0, le=10**12)]
+_Reason = Annotated[str, Field(max_length=_LONG)]
 _FIGURES = re.compile(r"0x[0-9a-f]+|\d[\d.,]*\d|\d")
 
 
 class Excluded(Record):
     """A file that is no usable image: by its number in the archive."""
 
-    index: int  # 1 is the first entry; 0 where it is not known
-    sha256: str  # its first 16 digits; "" where it was not taken
-    reason: str
+    index: _Count  # 1 is the first entry; 0 where it is not known
+    sha256: Annotated[str, Field(max_length=16)]  # its first digits; "" where it was not taken
+    reason: _Reason
 
 
 class UnreadableFacts(Record):
     """What was left out because it cannot be read."""
 
-    files: int = 0
-    of: int = 0  # files that hold images
-    most: int = 0  # that may be left out
-    reasons: dict[str, int] = Field(default_factory=dict[str, int])  # why, without figures -> files
+    files: _Count = 0
+    of: _Count = 0  # files that hold images
+    most: _Count = 0  # that may be left out
+    reasons: dict[_Reason, _Count] = Field(default_factory=dict[str, int], max_length=_KINDS + 1)  # why -> files
 
 
 @dataclass
@@ -72,11 +76,18 @@ class Unreadable:
     def reasons(self) -> dict[str, int]:
         """Why, without figures and names -> files; the most frequent first."""
         plain = Unnamed()
-        bare = Counter(_FIGURES.sub("…", plain.without(why, self.root)) for why in self._why.values())
+        bare: Counter[str] = Counter()
+        first: dict[str, str] = {}  # of each reason, as it came: without its figures a name would not be known again
+        for why in self._why.values():
+            bare[key := _FIGURES.sub("…", plain.without(why, self.root))] += 1
+            first.setdefault(key, why)
         kinds: Counter[str] = Counter()
-        for number, (reason, count) in enumerate(bare.most_common()):
-            kinds[self.words.without(reason, self.root)[:300] if number < _KINDS else _OTHER] += count
+        for number, (key, count) in enumerate(bare.most_common()):
+            kinds[self._nameless(first[key]) if number < _KINDS else _OTHER] += count
         return dict(kinds.most_common())
+
+    def _nameless(self, why: str) -> str:
+        return _FIGURES.sub("…", self.words.without(why, self.root))[:_LONG]
 
     def listed(self) -> str:
         """The most frequent ones in one sentence."""
@@ -89,7 +100,7 @@ class Unreadable:
         """The first of them, in the archive's order."""
         found = sorted((self.numbers.get(f"{self.above}{file}", 0), file) for file in self._why)[:_SHOWN]
         return tuple(
-            Excluded(index=n, sha256=self._sums[file], reason=self.words.without(self._why[file], self.root))
+            Excluded(index=n, sha256=self._sums[file], reason=self.words.without(self._why[file], self.root)[:_LONG])
             for n, file in found
         )
 

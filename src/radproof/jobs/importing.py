@@ -97,6 +97,7 @@ def finish_data(session: Session, job: Job, settings: Settings, outcome: Outcome
     if found is None:
         data.state, data.error = "failed", _sentence(job, outcome, settings)
         return
+    found["bytes"] = size_of(settings.folder("data", data.id))  # the import's own figure is not relied on
     data.state, data.error, data.path, data.facts = "ready", "", f"data/{data.id}", found
     _forget(session, settings, data.file_id, data.told.get("labels"))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
-from sqlalchemy import BigInteger, cast, event, func, select, text
+from sqlalchemy import Double, case, cast, event, func, select, text
 from sqlalchemy.orm import Session
 
 from radproof.core.files import sha256_file
@@ -22,6 +22,7 @@ from radproof.store.tables import DataSet, File, Model, Run
 
 __all__ = ["Files", "Incoming", "Staged", "TooLarge"]
 _TOLD = ((Model, Model.facts), (DataSet, DataSet.facts), (Run, Run.summary))  # where rows say how large they are
+_MOST = 1e15  # bytes that one row is believed
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -113,8 +114,12 @@ class Files:
     def used_by(self, session: Session, projects: Sequence[str]) -> dict[str, int]:
         """The same of several projects."""
         total = dict.fromkeys(projects, 0)
-        sizes = [(File, File.size), *((kind, cast(told["bytes"].as_string(), BigInteger)) for kind, told in _TOLD)]
-        for kind, size in sizes:
+        sizes = [
+            (File, cast(File.size, Double)),
+            *((kind, cast(told["bytes"].as_string(), Double)) for kind, told in _TOLD),
+        ]
+        for kind, told in sizes:
+            size = case((told > _MOST, _MOST), (told > 0, told), else_=0.0)  # sums of such never overflow
             asked = select(kind.project_id, func.sum(size)).where(kind.project_id.in_(projects))
             for project, found in session.execute(asked.group_by(kind.project_id)):
                 total[project] += int(found or 0)
