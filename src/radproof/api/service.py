@@ -2,7 +2,7 @@
 """What every request works with; made once, found on the application."""
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
@@ -15,6 +15,9 @@ from radproof.store.files import Files
 from radproof.store.settings import Settings
 from radproof.store.trail import Trail
 
+if TYPE_CHECKING:
+    from radproof.api.results.comparing import Comparisons
+
 
 @dataclass(frozen=True)
 class Service:
@@ -26,6 +29,7 @@ class Service:
     trail: Trail  # who did what
     jobs: Jobs
     screeners: Screeners  # models that are kept open to screen
+    comparisons: "Comparisons"  # of runs, in the background
     limits: Limits  # requests per minute
     callers: Callers = field(default_factory=Callers)  # who asked in the last seconds
 

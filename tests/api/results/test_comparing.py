@@ -2,8 +2,12 @@
 """Comparisons wait in a queue that nobody can fill for others, and their command is told nothing of the server."""
 
 import json
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
 
@@ -11,7 +15,9 @@ import pytest
 
 from radproof.api.http.problems import Problem
 from radproof.api.results import comparing
+from radproof.api.results.children import Children, Ended
 from radproof.api.results.comparing import ALL, EACH, Compared, Comparisons
+from radproof.api.serving.server import opened
 from radproof.store.settings import read_settings
 
 
@@ -20,7 +26,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
     """Every comparison waits for it."""
     event = Event()
 
-    def waits(settings: object, a: str, b: str) -> Compared:
+    def waits(settings: object, a: str, b: str, children: object) -> Compared:
         event.wait(30)
         return Compared(on=f"{a} {b}")
 
@@ -70,11 +76,35 @@ def test_the_command_is_told_no_setting_of_the_server(tmp_path, monkeypatch: pyt
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     told: dict[str, str] = {}
 
-    def run(command: list[str], *, env: dict[str, str], **_: object) -> object:
-        told.update(env)
-        return SimpleNamespace(returncode=0, stdout=json.dumps({}), stderr="")
+    def run(_: Children, command: list[str], folder: Path, environment: dict[str, str], longest: float) -> Ended:
+        told.update(environment)
+        return Ended(0, json.dumps({}), "")
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(Children, "run", run)
     comparing.compare(read_settings(home=tmp_path), "a", "b")
     assert "secret" not in told.values() and "PATH" in told
     assert "RADPROOF_SUPERVISED" not in told and told["OMP_NUM_THREADS"] == "1"
+
+
+def test_a_comparison_at_work_ends_with_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read_settings(home=tmp_path)
+    settings.folder("runs").mkdir(parents=True)
+    begun = Event()
+    children: list[subprocess.Popen[str]] = []
+
+    class Sleeps(subprocess.Popen[str]):
+        def __init__(self, command: list[str], **told: object) -> None:
+            super().__init__([sys.executable, "-c", "import time; time.sleep(100)"], **told)  # type: ignore[call-overload]
+            children.append(self)
+            begun.set()
+
+    monkeypatch.setattr(subprocess, "Popen", Sleeps)
+    monkeypatch.setattr(comparing, "finished", lambda settings, run: run.id)
+    with opened(settings) as service:
+        ask = partial(service.comparisons.get, settings, SimpleNamespace(id="a"))
+        assert ask(SimpleNamespace(id="b"), "one", 0) is None and begun.wait(30)
+        assert ask(SimpleNamespace(id="c"), "one", 0) is None
+    ended = ask(SimpleNamespace(id="b"), "one", 30)
+    assert ended is not None and "the server was ended" in ended.refused
+    assert children[0].returncode == -signal.SIGKILL
+    assert ask(SimpleNamespace(id="c"), "one", 30) is None and len(children) == 1  # never begun

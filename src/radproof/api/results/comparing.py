@@ -3,11 +3,10 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from threading import Lock
 from typing import Any
 
 from radproof.api.http.problems import Problem
+from radproof.api.results.children import Children
 from radproof.api.results.finished import Stamp, finished, scrubbed
 from radproof.core.records import Estimate
 from radproof.jobs.process import environment
@@ -67,6 +67,7 @@ class Comparisons:
     def __init__(self) -> None:
         self._at_work: OrderedDict[tuple[Stamp, Stamp], tuple[str, Future[Compared]]] = OrderedDict()  # who first asked
         self._pool = ThreadPoolExecutor(1, "compare")
+        self._children = Children()
         self._lock = Lock()
 
     def get(self, settings: Settings, a: Run, b: Run, user: str, patience: float) -> Compared | None:
@@ -78,7 +79,7 @@ class Comparisons:
         with self._lock:
             if key not in self._at_work:
                 self._check_room(user)
-                self._at_work[key] = user, self._pool.submit(compare, settings, a.id, b.id)
+                self._at_work[key] = user, self._pool.submit(compare, settings, a.id, b.id, self._children)
             _, future = self._at_work[key]
             self._at_work.move_to_end(key)
             done = [one for one, (_, work) in self._at_work.items() if work.done()]
@@ -86,11 +87,12 @@ class Comparisons:
                 del self._at_work[old]
         try:
             return future.result(patience)
-        except NotYet:
+        except (NotYet, CancelledError):  # later, or of the next server
             return None
 
     def close(self) -> None:
-        """Begin no other one."""
+        """End the one at work, and begin no other one: who waits is told at once."""
+        self._children.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _check_room(self, user: str) -> None:
@@ -101,28 +103,18 @@ class Comparisons:
             raise Problem(429, "too many comparisons wait; come back in 5 s", headers=_RETRY)
 
 
-def compare(settings: Settings, a: str, b: str) -> Compared:
+def compare(settings: Settings, a: str, b: str, children: Children | None = None) -> Compared:
     """Run `radproof compare A B --json` within the folder of runs, so that no message holds a path of the server."""
     command = [sys.executable, "-m", "radproof", "compare", a, b, "--json"]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=settings.folder("runs"),
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LONGEST,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return Compared(refused=f"the comparison took longer than {LONGEST} s and was ended")
-    if done.returncode == 0:
+    done = (children or Children()).run(command, settings.folder("runs"), _environment(), LONGEST)
+    if done is None:
+        return Compared(refused=f"the comparison took longer than {LONGEST} s, or the server was ended, and it with it")
+    if done.code == 0:
         with suppress(ValueError, KeyError):
-            return read(json.loads(done.stdout))
-    if done.returncode != BAD_INPUT:
+            return read(json.loads(done.out))
+    if done.code != BAD_INPUT:
         return Compared(refused="the comparison failed; the runs' files may be damaged")
-    return Compared(refused=_reason(scrubbed(done.stderr, settings.home.resolve())).replace(a, "A").replace(b, "B"))
+    return Compared(refused=_reason(scrubbed(done.err, settings.home.resolve())).replace(a, "A").replace(b, "B"))
 
 
 def _environment() -> dict[str, str]:

@@ -2,6 +2,7 @@
 """The parts of a server, put together from its settings."""
 
 from radproof.api.http.limits import Limits
+from radproof.api.results.comparing import Comparisons
 from radproof.api.screening.screener import Screeners
 from radproof.api.service import Service
 from radproof.jobs.queue import Jobs
@@ -24,5 +25,6 @@ def make_service(settings: Settings) -> Service:
         trail=Trail(database),
         jobs=Jobs(settings, database),
         screeners=Screeners(settings),
+        comparisons=Comparisons(),
         limits=Limits(settings),
     )

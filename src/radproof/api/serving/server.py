@@ -32,6 +32,7 @@ from radproof.store.settings import Settings
 KEEP_ALIVE = 20  # seconds that a connection may rest between requests
 CONNECTIONS = 500  # at a time; more are told to come back (503)
 GRACE = 6  # seconds that open requests have to end
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # no browser opens these; here it can be opened as
 Say = Callable[[str], None]
 
 
@@ -95,6 +96,7 @@ def opened(settings: Settings) -> Generator[Service]:
     try:
         yield service
     finally:
+        service.comparisons.close()
         service.screeners.close()
         service.jobs.close()
         service.database.close()
@@ -186,7 +188,8 @@ def _config(app: Observed, settings: Settings) -> uvicorn.Config:
 def _address(settings: Settings, bound: socket.socket) -> str:
     if settings.public_url:
         return settings.public_url.rstrip("/")
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    host = EVERYWHERE.get(settings.host, settings.host)
+    host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{bound.getsockname()[1]}"
 
 

@@ -13,7 +13,7 @@ from radproof.api.http.problems import Problem
 from radproof.api.http.render import page
 from radproof.api.people.access import Caller, Viewer, owned, visible
 from radproof.api.results.chosen import CLEAN, Ladder, ladders, steps
-from radproof.api.results.comparing import GOALS, Comparisons, Line
+from radproof.api.results.comparing import GOALS, Line
 from radproof.api.results.showing import Showing, showing
 from radproof.api.service import Here
 from radproof.reports.cards import Card, cards
@@ -25,7 +25,6 @@ from radproof.store.tables import Model, Run
 router = APIRouter()
 PATIENCE = 15.0  # seconds that a page waits; then it says so and asks again
 MOST = 100  # runs to choose from
-_COMPARISONS = Comparisons()
 Name = Annotated[str, Query(max_length=40)]
 
 
@@ -75,7 +74,7 @@ def compare(request: Request, here: Here, who: Viewer, a: Name = "", b: Name = "
     ]
     one, other = sides
     both = one is not None and other is not None
-    found = _COMPARISONS.get(here.settings, one.run, other.run, who.user_id, PATIENCE) if one and other else None
+    found = here.comparisons.get(here.settings, one.run, other.run, who.user_id, PATIENCE) if one and other else None
     return page(
         request,
         "compare",
