@@ -11,6 +11,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for processes that tests start: several at a time share the cores
+
 # Tests never judge by the clock, and the same examples are tried everywhere.
 settings.register_profile("radproof", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("radproof")
