@@ -10,8 +10,8 @@ from PIL import Image
 
 from radproof.assess.answers import collect, worst_groups
 from radproof.assess.baselines import shortcuts
+from radproof.assess.batches import run_batch
 from radproof.assess.checks import noise_accuracy, run_checks
-from radproof.assess.craft import run_batch
 from radproof.assess.doubts import Evidence, doubts
 from radproof.assess.jobs import list_jobs
 from radproof.assess.opening import open_material

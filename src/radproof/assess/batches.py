@@ -2,16 +2,28 @@
 """The attacks of a run, a batch at a time: what is finished is not done again."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from radproof.assess.craft import in_scope, run_batch
+import numpy as np
+
+from radproof.assess.craft import in_scope, make
 from radproof.assess.estimate import estimate_cost
 from radproof.assess.jobs import Job
 from radproof.assess.material import Material
 from radproof.assess.outline import weight_of
-from radproof.assess.workspace import Workspace
+from radproof.assess.scoring import scored
+from radproof.assess.workspace import Arrays, Workspace
 from radproof.attacks.metered import Precision, choose_precision
 from radproof.core.goals import goal as make_goal
 from radproof.core.progress import Progress
+
+
+def run_batch(material: Material, job: Job, batch: int, root: Path, precision: Precision) -> Arrays:
+    """Make and score one batch of a job; nothing of it is kept before the caller saves what this returns."""
+    rows = in_scope(material, job, material.batches[batch])
+    if not rows:
+        return {"rows": np.zeros(0, np.int64)}
+    return scored(material, job, batch, make(material, job, batch, rows, root, precision))
 
 
 def precision_of(space: Workspace, material: Material, jobs: Sequence[Job]) -> Precision:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from radproof.assess.answers import rightness
 from radproof.assess.contenders import Contender
-from radproof.assess.craft import predict
 from radproof.assess.material import Material, batch_generator
+from radproof.assess.scoring import predict
 from radproof.assess.workspace import Arrays
 from radproof.attacks import attack
 from radproof.attacks.balls import Linf

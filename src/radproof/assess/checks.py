@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from radproof.assess.answers import rightness
-from radproof.assess.craft import suspicions
 from radproof.assess.material import Material, batch_generator
 from radproof.assess.probes import probe, probe_batches, probe_key, subjects
 from radproof.assess.result import Smallest
+from radproof.assess.scoring import suspicions
 from radproof.assess.summary import Measurer
 from radproof.assess.workspace import Arrays, Workspace
 from radproof.attacks.objective import Objective

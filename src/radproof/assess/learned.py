@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from radproof.assess.answers import Answered, Floats
-from radproof.assess.craft import suspicions
 from radproof.assess.detected import LearnedRow
 from radproof.assess.learned_images import CALIBRATION, HARMLESS, lessons
 from radproof.assess.material import Material
+from radproof.assess.scoring import suspicions
 from radproof.assess.summary import Measurer
 from radproof.assess.workspace import Arrays, Workspace
 from radproof.core.progress import Progress

@@ -8,7 +8,7 @@ from torch.nn.functional import cosine_similarity
 
 from radproof.assess.answers import rightness
 from radproof.assess.bench import Bench
-from radproof.assess.craft import predict
+from radproof.assess.scoring import predict
 from radproof.assess.workspace import Arrays
 from radproof.attacks.objective import Objective
 from radproof.core.types import Classifier, Goal

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from radproof.assess.answers import rightness
-from radproof.assess.craft import as_read_back, in_scope, predict
+from radproof.assess.craft import as_read_back, in_scope
 from radproof.assess.jobs import Job
 from radproof.assess.material import Material, batch_generator
 from radproof.assess.result import Spending, Spent
+from radproof.assess.scoring import predict
 from radproof.assess.summary import Measurer
 from radproof.assess.workspace import Arrays, Workspace
 from radproof.attacks.cost import at_cost
