@@ -8,10 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from radproof.assess.answers import Answered, attack_step, table
+from radproof.assess.answers import Answered
 from radproof.assess.craft import IMAGES
 from radproof.assess.material import Material
 from radproof.assess.result import Result
+from radproof.assess.table import attack_step, table
 from radproof.assess.workspace import Workspace
 from radproof.core.files import atomic, write_text
 from radproof.data.manifest import Manifest, Sample
