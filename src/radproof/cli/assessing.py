@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands around an assessment: assess, attack, defend, detect, report."""
+"""The commands around an assessment: assess, attack, defend, detect, report, parts."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +8,29 @@ import typer
 
 from radproof.cli.console import Bars, print_json, print_lines, print_table
 from radproof.cli.gating import insist, print_gates
-from radproof.cli.parts import catalogue, listed, told
+from radproof.cli.parts import listed, parts, told
+from radproof.cli.plan_options import (
+    Architecture,
+    Attacks,
+    BlackBox,
+    Budgets,
+    Card,
+    Data,
+    Device,
+    Endpoint,
+    Goals,
+    Images,
+    Labels,
+    Model,
+    Preset,
+    Protocol,
+    Seed,
+    Size,
+    detectors_of,
+    names_in,
+    network_of,
+    plan_of,
+)
 from radproof.cli.remote import AllowHttp, Project, assess_on
 from radproof.errors import BadInput
 
@@ -16,33 +38,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stder
 AsJson = Annotated[bool, typer.Option("--json", help="Data as JSON on stdout.")]
 Overwrite = Annotated[bool, typer.Option(help="Throw away what the folder holds of another plan.")]
 Pdf = Annotated[bool, typer.Option(help="Also write report.pdf (needs the extra radproof[pdf]).")]
-Model = Annotated[
-    Path | None, typer.Option(help="A model's folder, or a .onnx, .pt2, .keras, .h5, .pt or .safetensors file.")
-]
-Card = Annotated[Path | None, typer.Option(help="A model file's card, where none lies beside it.")]
-Architecture = Annotated[
-    str | None, typer.Option(help="Network of a file of weights alone: a timm name, or torchvision:NAME.")
-]
-BlackBox = Annotated[bool, typer.Option("--black-box", help="Only ask an ONNX file's network.")]
-Endpoint = Annotated[str | None, typer.Option(help="Address of a service that answers, in place of a model.")]
-Protocol = Annotated[str | None, typer.Option(help="What the service speaks: v2 (default) | v1, of KServe.")]
-Data = Annotated[
-    str | None,
-    typer.Option(help="NIH release, folder per class, manifest, DICOM, NIfTI, .npz, .tar, or the word phantom."),
-]
-Labels = Annotated[Path | None, typer.Option(help="Table (CSV) of what each image of --data shows.")]
-Attacks = Annotated[str | None, typer.Option(help="Attacks, with commas: sia,stm,pgn,usmm.")]
-Budgets = Annotated[str | None, typer.Option("--eps", help="Budgets, with commas: 1/255,4/255.")]
-Goals = Annotated[str | None, typer.Option(help="misclassify, missed-finding, false-alarm, target:CLASS.")]
-Preset = Annotated[str | None, typer.Option(help="quick (default) | published | exhaustive.")]
-Images = Annotated[int | None, typer.Option(help="At most so many test images.")]
-Size = Annotated[int | None, typer.Option(help="Resize the longer side on import.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of everything random; 0 by default.")]
 RemoteServer = Annotated[
     str | None,
     typer.Option("--server", help="Let this server do the plan; the key is RADPROOF_KEY. Without it, here."),
 ]
-Device = Annotated[str | None, typer.Option(help="auto (default) | cpu | cuda | mps.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -121,11 +120,11 @@ def assess(
     if plan is not None and raw is not None:
         chosen = make_plan(raw, base=plan.parent)
     else:
-        network = _network(model, card, architecture, black_box, endpoint, protocol)
+        network = network_of(model, card, architecture, black_box, endpoint, protocol)
         chosen = make_plan(
-            _options(network, data, labels, attacks, eps, goals, preset, images, size, seed, device)
-            | {"defenses": _split(defenses or "jpeg_tvm")}
-            | _detectors(detectors, network),
+            plan_of(network, data, labels, attacks, eps, goals, preset, images, size, seed, device)
+            | {"defenses": names_in(defenses or "jpeg_tvm")}
+            | detectors_of(detectors, network),
             base=Path.cwd(),
         )
     folder = out or Path("runs") / chosen.name
@@ -168,9 +167,9 @@ def attack(
     from radproof import app
     from radproof.assess.plan import make_plan
 
-    network = _network(model, card, architecture)
+    network = network_of(model, card, architecture)
     plan = make_plan(
-        _options(network, data, labels, attacks, eps, goals, preset, images, size, seed, device), base=Path.cwd()
+        plan_of(network, data, labels, attacks, eps, goals, preset, images, size, seed, device), base=Path.cwd()
     )
     with Bars(quiet=quiet) as bars:
         made = app.attack(plan, out, overwrite=overwrite, progress=bars)
@@ -189,7 +188,7 @@ def defend(
     from radproof import app
 
     with Bars(quiet=quiet) as bars:
-        made = app.defend(data, _split(defenses), out, seed=seed or 0, progress=bars)
+        made = app.defend(data, names_in(defenses), out, seed=seed or 0, progress=bars)
     _done(f"{len(made)} images in {out}", {"images": len(made), "manifest": str(out)}, as_json)
 
 
@@ -217,7 +216,7 @@ def detect(
             model,
             data,
             images,
-            _split(detectors),
+            names_in(detectors),
             out,
             false_positive_rate=rate,
             split=split,
@@ -242,98 +241,6 @@ def report(
     from radproof import app
 
     print_lines([str(app.report(run, pdf=pdf))])
-
-
-def parts(
-    name: Annotated[str | None, typer.Argument(help="A part to describe; none lists all.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List attacks, defences, detectors and corruptions, or describe one with its parameters."""
-    every = catalogue()
-    if name is None:
-        if as_json:
-            print_json(every)
-            return
-        for kind in every:
-            print_lines([f"{kind}:", listed(kind)])
-        return
-    found = next((found[name] for found in every.values() if name in found), None)
-    if found is None:
-        from radproof.core.names import nearest
-
-        raise BadInput(f"no part named {name!r}{nearest(name, [n for found in every.values() for n in found])}")
-    if as_json:
-        print_json(found)
-        return
-    print_lines([f"{found['title']} ({found['paper']})" if found["paper"] else found["title"], "", found["doc"], ""])
-    print_table("Parameters", found["parameters"] or [{"name": "none"}])
-
-
-def _network(
-    model: Path | None,
-    card: Path | None,
-    architecture: str | None,
-    black_box: bool = False,
-    endpoint: str | None = None,
-    protocol: str | None = None,
-) -> dict[str, Any]:
-    """A plan's section model."""
-    if (model is None) == (endpoint is None):
-        raise BadInput("give a plan (radproof assess PLAN.yaml), or --data PATH and one of --model and --endpoint")
-    told: dict[str, Any] = {"card": str(card) if card else None, "architecture": architecture, "black_box": black_box}
-    if endpoint is not None:
-        return told | {"endpoint": {"url": endpoint, "protocol": protocol or "v2"}}
-    return told | {"path": str(model)}
-
-
-def _detectors(named: str | None, network: dict[str, Any]) -> dict[str, Any]:
-    """Those named; else the usual one, left out where it cannot be taught."""
-    if named is not None:
-        return {"detectors": _split(named)}
-    usual = "consistency" if _only_answers(network) else "drift"
-    return {"detectors": [usual], "detection": {"required": False}}
-
-
-def _only_answers(network: dict[str, Any]) -> bool:
-    return bool(network["black_box"] or network.get("endpoint"))
-
-
-def _options(
-    network: dict[str, Any],
-    data: str | None,
-    labels: Path | None,
-    attacks: str | None,
-    eps: str | None,
-    goals: str | None,
-    preset: str | None,
-    images: int | None,
-    size: int | None,
-    seed: int | None,
-    device: str | None,
-) -> dict[str, Any]:
-    from radproof import app
-
-    if data is None:
-        raise BadInput("give a plan (radproof assess PLAN.yaml), or --model FOLDER and --data PATH")
-    kind = "phantom" if data == "phantom" else app.kind_of(Path(data), labelled=labels is not None)
-    source: dict[str, Any] = {"kind": kind, "images": images, "size": size, "seed": seed or 0}
-    source |= {"count": max(300, 5 * (images or 60)), "size": size or 64} if kind == "phantom" else {"path": data}
-    usual = "square,hopskipjump" if _only_answers(network) else "fgsm,pgd,sia,stm,pgn,usmm"
-    return {
-        "name": "assessment",
-        "seed": seed or 0,
-        "device": device or "auto",
-        "preset": preset or "quick",
-        "data": source | ({"labels": str(labels)} if labels else {}),
-        "model": network,
-        "attacks": _split(attacks or usual),
-        "budgets": _split(eps or "1/255,4/255"),
-        "goals": _split(goals or "misclassify"),
-    }
-
-
-def _split(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def _done(line: str, facts: dict[str, Any], as_json: bool) -> None:

@@ -4,7 +4,12 @@
 import json
 import textwrap
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+
+from radproof.cli.console import print_json, print_lines, print_table
+from radproof.errors import BadInput
 
 
 def catalogue() -> dict[str, dict[str, Any]]:
@@ -35,3 +40,28 @@ def told(kind: str) -> str:
             ),
         ]
     return "\n".join(lines)
+
+
+def parts(
+    name: Annotated[str | None, typer.Argument(help="A part to describe; none lists all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Data as JSON on stdout.")] = False,
+) -> None:
+    """List attacks, defences, detectors and corruptions, or describe one with its parameters."""
+    every = catalogue()
+    if name is None:
+        if as_json:
+            print_json(every)
+            return
+        for kind in every:
+            print_lines([f"{kind}:", listed(kind)])
+        return
+    found = next((found[name] for found in every.values() if name in found), None)
+    if found is None:
+        from radproof.core.names import nearest
+
+        raise BadInput(f"no part named {name!r}{nearest(name, [n for found in every.values() for n in found])}")
+    if as_json:
+        print_json(found)
+        return
+    print_lines([f"{found['title']} ({found['paper']})" if found["paper"] else found["title"], "", found["doc"], ""])
+    print_table("Parameters", found["parameters"] or [{"name": "none"}])
