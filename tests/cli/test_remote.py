@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from radproof.cli import main, remote
-from radproof.client import Client
+from radproof.cli.remote_assess import take
+from radproof.client import Client, Run
+from radproof.core.progress import Silent
 
 Handler = Callable[[httpx.Request], httpx.Response]
 RESULT = {"verdict": "Withstands nothing.", "doubts": [{"message": "few images"}], "gates": []}
@@ -112,6 +114,25 @@ def test_a_plan_is_sent_with_what_it_names_and_what_came_of_it_is_fetched(
     assert found == ["images/a.png", "remote.json", "report.html", "result.json", "rows.csv", "summary.md"]
     said = capsys.readouterr()
     assert RESULT["verdict"] in said.out and "Doubt: few images" in said.out and "run_1 is done" in said.err
+
+
+def test_only_attacked_images_count_towards_the_most_and_what_is_left_out_is_said(tmp_path: Path) -> None:
+    notes: list[str] = []
+
+    class Said(Silent):
+        def note(self, message: str) -> None:
+            notes.append(message)
+
+    def many(request: httpx.Request) -> httpx.Response:
+        kinds = {"a": [], "b": ["attacked"], "c": ["attacked"], "d": ["attacked"]}
+        items = [{"id": name, "kinds": told} for name, told in kinds.items()]
+        listed = request.url.path.endswith("/images")
+        return httpx.Response(200, json={"items": items, "next": None} if listed else {})
+
+    with Client("https://lab.example", "k", transport=httpx.MockTransport(many)) as client:
+        take(client, Run(id="run_1", state="done"), tmp_path, {}, images=2, progress=Said())
+    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["b.png", "c.png"]
+    assert notes[0].startswith("2 of 3 attacked images are fetched") and "--images 3" in notes[0]
 
 
 def test_what_was_sent_before_is_not_sent_again_unless_it_has_changed(on: Callable[..., int], plan: Path) -> None:

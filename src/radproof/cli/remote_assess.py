@@ -4,7 +4,6 @@
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from radproof.core.progress import Progress
 from radproof.core.records import digest
 from radproof.errors import BadInput, BadPlan, Interrupted, RadproofError
 
-IMAGES = 1000
+IMAGES = 1000  # that are fetched, unless somebody says otherwise
 MARK = "remote.json"  # in a folder: of which run and plan it holds what
 
 
@@ -29,7 +28,6 @@ def assess(
     project: str | None = None,
     overwrite: bool = False,
     pdf: bool = False,
-    images: int = IMAGES,
     bars: Bars,
 ) -> tuple[Path, dict[str, Any]]:
     """Do a plan on a server, in a project by its id or name: the folder of what came of it, and the result.
@@ -48,7 +46,7 @@ def assess(
     run = client.start(document, name=name[:120], project=_lazily(client, project))
     bars.note(f"{run.id} is queued on the server")
     ended = follow(client, run, bars)
-    take(client, ended, folder, document, pdf=pdf, images=images, progress=bars)
+    take(client, ended, folder, document, pdf=pdf, progress=bars)
     return folder, client.result(ended.id)
 
 
@@ -132,12 +130,18 @@ def take(
         names |= {"junit.xml": "gate.junit.xml", "sarif": "gate.sarif"}
     for format, name in names.items():
         client.report(run.id, out / name, format)
-    chosen = [one for one in islice(client.images(run.id, defense="none"), images) if "attacked" in one.kinds]
+    found = [one.id for one in client.images(run.id, defense="none") if "attacked" in one.kinds]
+    chosen = found[:images]
+    if len(chosen) < len(found):
+        progress.note(
+            f"{len(chosen):,} of {len(found):,} attacked images are fetched; all of them: "
+            f"`radproof remote fetch {run.id} --out {out} --images {len(found)}`"
+        )
     progress.start("images", max(1, len(chosen)))
     for one in chosen:
-        target = out / "images" / f"{one.id}.png"
+        target = out / "images" / f"{one}.png"
         if not target.exists():
-            client.picture(run.id, one.id, target)
+            client.picture(run.id, one, target)
         progress.advance("images")
 
 
