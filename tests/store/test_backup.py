@@ -2,6 +2,7 @@
 """A backup and a new home of it, where uploads lie elsewhere than in the home."""
 
 import hashlib
+import os
 import sys
 import uuid
 from collections.abc import Iterator
@@ -123,3 +124,39 @@ def test_the_commands_say_what_they_did_and_what_is_missing(
         said = capsys.readouterr()
         assert not caught.value.code and "databases and 2 files" in said.out
         assert ("than they should: 1." in said.err) == (told[0] == "backup")
+
+
+def test_what_a_backup_s_links_lead_to_is_not_taken_in_and_the_copy_is_its_own(tmp_path: Path) -> None:
+    settings, out = furnished(tmp_path / "home", ""), tmp_path / "backup"
+    backup(settings, out)
+    outside = tmp_path / "outside"
+    outside.write_bytes(UPLOADS[0])
+    blob = out / "blobs" / NAMES[0][:2] / NAMES[0]
+    blob.unlink()
+    blob.symlink_to(outside)  # with the right bytes, even
+    (out / "models/mdl_1/link").symlink_to(outside)
+    os.mkfifo(out / "models/mdl_1/pipe")
+    for path in [out / "secret", *out.rglob("*")]:
+        path.chmod(0o777) if not path.is_symlink() else None
+    new = read_settings(home=tmp_path / "new")
+    back = restore(new, out)
+    assert (back.files, back.missing) == (2, 1)
+    assert [path.name for path in (new.home / "models/mdl_1").iterdir()] == ["card.yaml"]
+    made = list(new.home.rglob("*"))
+    assert not any(path.is_symlink() for path in made)
+    assert all(path.stat().st_mode & 0o077 == 0 for path in made if path.name[-4:] not in ("-wal", "-shm"))
+    kept = Files(new).local(NAMES[1])
+    assert kept.stat().st_nlink == 1 and not kept.samefile(out / "blobs" / NAMES[1][:2] / NAMES[1])
+    assert list(new.folder("uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["secret", "jobs.db", "radproof.db", "blobs", "models", "runs"])
+def test_a_backup_with_a_link_in_a_database_s_or_folder_s_place_is_refused(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "backup"
+    out.mkdir()
+    (out / "radproof.db").write_bytes(b"")
+    (out / name).unlink(missing_ok=True)
+    (out / name).symlink_to(tmp_path)
+    with pytest.raises(BadInput, match=f"{name} is a link"):
+        restore(read_settings(home=tmp_path / "new"), out)
+    assert not (tmp_path / "new").exists()

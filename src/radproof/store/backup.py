@@ -5,7 +5,6 @@ Uploads lie in the copy under blobs/, wherever the server keeps them.
 """
 
 import os
-import shutil
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -19,6 +18,7 @@ from radproof.core.files import atomic
 from radproof.errors import BadInput, RadproofError
 from radproof.store.database import Database
 from radproof.store.files import Files
+from radproof.store.plain import copy_plain, make_private, plain_files
 from radproof.store.settings import Settings
 from radproof.store.trail import Trail
 
@@ -60,8 +60,8 @@ def backup(settings: Settings, out: Path, *, files: bool = True) -> Copied:
     for name in databases:  # first: a file that a row names was there before the row
         _copy_database(home / name, out / name)
     if (home / "secret").is_file():
-        shutil.copy2(home / "secret", out / "secret")
-    copied = [_copy_file(path, home, out) for name in FOLDERS for path in _below(home / name)] if files else []
+        copy_plain((home / "secret").resolve(), out / "secret")
+    copied = [_copy_file(path, home, out) for name in FOLDERS for path in plain_files(home / name)] if files else []
     kept = Files(settings)
     fetched = [_fetch(kept, name, out) for name in _uploads(out)] if files and settings.store else []
     sizes = [size for size in (*copied, *fetched) if size >= 0]
@@ -72,14 +72,19 @@ def backup(settings: Settings, out: Path, *, files: bool = True) -> Copied:
 def restore(settings: Settings, source: Path) -> Copied:
     """Make a new home of a backup; its uploads go where the settings keep them, be that another place than before.
 
-    The databases come last: half a home is none. Raises BadInput for PostgreSQL, a folder that is no backup, and a home
-    that holds something.
+    The databases come last: half a home is none. What others could have put into the backup leads nowhere: links below
+    its folders are left out, and everything is a copy that the owner alone can read. Raises BadInput for PostgreSQL, a
+    folder that is no backup or has a link in a database's, the secret's or a folder's place, and a home that holds
+    something.
     """
     if settings.database:
         raise BadInput(
             "this server keeps its data in another database; restore that with pg_restore, then copy the home"
         )
     home = settings.home.resolve()
+    for name in ("secret", *DATABASES, *FOLDERS):
+        if (source / name).is_symlink():
+            raise BadInput(f"{name} is a link in {source}; expected a folder as `radproof admin backup` made it")
     if not (source / DATABASES[0]).is_file():
         raise BadInput(f"{source} holds no {DATABASES[0]}; expected a folder that `radproof admin backup` made")
     if home.exists() and (not home.is_dir() or any(home.iterdir())):
@@ -87,12 +92,13 @@ def restore(settings: Settings, source: Path) -> Copied:
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o700)
     kept = Files(settings)
-    placed = [path.stat().st_size if kept.put_back(path) else -1 for path in _below(source / BLOBS)]
-    copied = [_copy_file(path, source, home) for name in FOLDERS if name != BLOBS for path in _below(source / name)]
+    placed = [kept.put_back(path) for path in _named(source / BLOBS)]
+    copied = [
+        _copy_file(path, source, home) for name in FOLDERS if name != BLOBS for path in plain_files(source / name)
+    ]
     databases = [name for name in reversed(DATABASES) if (source / name).is_file()]
     for name in ("secret", *databases):
-        if (source / name).is_file():
-            shutil.copy2(source / name, home / name)
+        copy_plain(source / name, home / name)
     sizes = [size for size in (*placed, *copied) if size >= 0]
     size = sum(sizes) + sum((home / name).stat().st_size for name in databases)
     told = _tell(settings, "server.restore")
@@ -123,7 +129,7 @@ def _fetch(files: Files, sha256: str, out: Path) -> int:
     """Its bytes; -1 where the store does not have it whole. Raises RadproofError for a store that is away."""
     target = _blob(out, sha256)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(target.parent)
         files.fetch(sha256, target)
         return target.stat().st_size
     except RadproofError:
@@ -143,21 +149,15 @@ def _copy_database(source: Path, target: Path) -> None:
         closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True)) as old,
         closing(sqlite3.connect(temporary)) as new,
     ):
+        temporary.chmod(0o600)
         old.backup(new, pages=PAGES)
 
 
-def _below(folder: Path) -> list[Path]:
+def _named(folder: Path) -> list[Path]:
+    """Everything below a folder but folders, links too: they are counted as missing."""
     return [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]
 
 
 def _copy_file(path: Path, home: Path, out: Path) -> int:
     """Its bytes; -1 for one that went meanwhile or is a link."""
-    target = out / path.relative_to(home)
-    try:
-        if path.is_symlink():
-            return -1
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, target)
-        return target.stat().st_size
-    except FileNotFoundError:
-        return -1
+    return copy_plain(path, out / path.relative_to(home))

@@ -3,6 +3,7 @@
 
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Generator, Sequence
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 from radproof.core.files import sha256_file
 from radproof.store.incoming import DAY, Incoming, Staged, TooLarge
 from radproof.store.places import place_of
+from radproof.store.plain import copy_plain
 from radproof.store.settings import MEGABYTE, Settings
 from radproof.store.tables import DataSet, File, Model, Run
 
@@ -79,13 +81,23 @@ class Files:
         """A copy of its own, which is checked where it comes from a remote store. Raises UnknownName, RadproofError."""
         self._place.fetch(_checked(sha256), target)
 
-    def put_back(self, path: Path) -> bool:
-        """Give a backup's copy, which is called by its hash, its place again; False: it has other bytes than that."""
-        if _SHA256.fullmatch(path.name) is None or sha256_file(path) != path.name:
-            return False
-        if not self._place.has(path.name):
-            self._place.take(path, path.name)
-        return True
+    def put_back(self, path: Path) -> int:
+        """Give a backup's copy, which is called by its hash, its place again: a copy of it, the backup stays its own.
+
+        Its bytes; -1 where it is a link, or holds other ones than its name says.
+        """
+        if _SHA256.fullmatch(path.name) is None:
+            return -1
+        staged = self.settings.folder("uploads", secrets.token_hex(16))
+        try:
+            size = copy_plain(path, staged)
+            if size < 0 or sha256_file(staged) != path.name:
+                return -1
+            if not self._place.has(path.name):
+                self._place.take(staged, path.name)
+            return size
+        finally:
+            staged.unlink(missing_ok=True)
 
     def lock(self, session: Session) -> None:
         """Until the transaction ends nobody else adds or removes files. SQLite has one writer anyway."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from radproof.core.files import atomic, sha256_file
 from radproof.errors import BadInput, RadproofError, StorageFull, UnknownName
 from radproof.store.incoming import FULL
+from radproof.store.plain import make_private
 from radproof.store.settings import Settings
 
 
@@ -65,7 +66,7 @@ class Folder:
     def take(self, path: Path, sha256: str) -> None:
         """A second name for the same bytes where they lie on one disk, a copy else; `path` stays as it is."""
         target = self._path(sha256)
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(target.parent)
         try:
             link_or_copy(path, target)
         except StorageFull:
