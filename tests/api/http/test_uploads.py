@@ -15,9 +15,11 @@ from fastapi import Request
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 from tests.api.conftest import House, Person, made_app
+from tests.api.test_routes import _path, _routes  # pyright: ignore[reportPrivateUsage]
 
 from radproof.api.http.problems import Problem
-from radproof.api.http.uploads import DATA, Pace, received
+from radproof.api.http.uploads import Shelf, received
+from radproof.api.http.wanted import DATA, ROUTES, SCREENING
 from radproof.store import incoming
 from radproof.store.settings import MEGABYTE
 from radproof.store.tables import DataSet, Event, File, Job, Model
@@ -241,20 +243,8 @@ def test_a_client_that_hangs_up_leaves_nothing(house: House) -> None:
     nothing_left(house)
 
 
-def test_multipart_with_a_slow_body_is_timed_out(house: House) -> None:
-    half = part("file", ZIP)
-    with pytest.raises(Problem) as error:
-        asyncio.run(taken(house, [half, "wait"], Pace(idle=0.05)))
-    assert error.value.status == 408
-    drops = [form(part("file", ZIP))[at : at + 1] for at in range(50)]
-    with pytest.raises(Problem) as error:
-        asyncio.run(taken(house, [*drops, "wait"], Pace(idle=9, grace=-1, rate=10.0)))
-    assert error.value.status == 408
-    nothing_left(house)
-
-
-async def taken(house: House, pieces: list[Any], pace: Pace | None = None) -> None:
-    """A form that comes so: None hangs up, "wait" says nothing more."""
+async def taken(house: House, pieces: list[Any]) -> None:
+    """A form that comes so: None hangs up."""
     from radproof.api.people.access import Caller
 
     person = house.person()
@@ -263,8 +253,6 @@ async def taken(house: House, pieces: list[Any], pace: Pace | None = None) -> No
 
     async def receive() -> dict[str, Any]:
         one = waiting.pop(0)
-        if one == "wait":
-            await asyncio.Event().wait()
         if one is None:
             return {"type": "http.disconnect"}
         return {"type": "http.request", "body": one, "more_body": True}
@@ -273,7 +261,7 @@ async def taken(house: House, pieces: list[Any], pace: Pace | None = None) -> No
         "type": "http", "method": "POST", "path": "/", "query_string": b"",
         "headers": [(b"content-type", f"multipart/form-data; boundary={B}".encode())],
     }  # fmt: skip
-    async with received(Request(scope, receive), house.service, who, DATA, pace):
+    async with received(Request(scope, receive), DATA, Shelf(house.service, who)):
         raise AssertionError("it is not whole")
 
 
@@ -316,3 +304,20 @@ def test_no_address_is_fetched(house: House) -> None:
     for path in ("/api/v1/models", "/api/v1/data"):
         answer = house.person().client.post(path, json={"url": "http://169.254.169.254/latest/meta-data"})
         assert answer.status_code == 415
+
+
+def test_the_table_of_forms_with_files_is_that_of_the_routes(house: House) -> None:
+    """Those whose route takes a form apart, and no other path takes more than a small body."""
+    app: Any = house.person().client.app
+    table = part("file", b"a,b\n" * 300_000)
+    house.service.limits._rates.update(write=10**6, screen=10**6)  # pyright: ignore[reportPrivateUsage]
+    told = {found for method, found in _routes(app) if method == "POST"}
+    assert set(ROUTES) <= told and {"/screen", "/api/v1/screening"} == SCREENING
+    who = house.person()
+    large = {path for path in told if send(who, form(table), _path(path)).status_code != 413}
+    assert large == set(ROUTES)
+
+
+def test_a_retry_takes_a_table_as_large_as_the_first_time(house: House) -> None:
+    answer = send(house.person(), form(part("labels", "a,b\n" * 300_000)), "/data/dat_00000000000000000000000000/retry")
+    assert answer.status_code == 404

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, Request, UploadFile
 from fastapi.testclient import TestClient
+from tests.api.conftest import House, made_app
 from tests.api.observing.test_logs import PATIENT, lines, written
 from tests.store.fresh import migrated
 
@@ -124,23 +125,42 @@ def test_many_paths_that_lead_nowhere_make_one_label(client: TestClient, metrics
     assert told.count("radproof_requests_total{") == 2
 
 
-def test_a_body_that_dribbles_is_given_up(app: FastAPI, metrics: Metrics) -> None:
-    async def body() -> dict[str, Any]:
-        await asyncio.sleep(3600)
-        return {}
+def dribbled(house: House, path: str, media: str, pieces: list[bytes], **told: Any) -> tuple[dict[str, Any], bytes]:
+    """The answer to a body that stops after some pieces, and has no end."""
+    who, sent, waiting = house.person(), [], list(pieces)
+    cookie = "; ".join(f"{name}={value}" for name, value in who.client.cookies.items())
+    asked = {"host": "localhost", "content-type": media, "cookie": cookie, "x-csrf-token": who.csrf}
 
-    sent: list[Any] = []
+    async def body() -> dict[str, Any]:
+        if not waiting:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": waiting.pop(0), "more_body": True}
 
     async def send(message: Any) -> None:
         sent.append(message)
 
     scope = {
-        "type": "http", "method": "POST", "path": "/api/v1/screening", "raw_path": b"", "query_string": b"",
-        "headers": [(b"content-length", b"10")], "http_version": "1.1", "root_path": "", "scheme": "http",
-        "server": ("localhost", 80), "client": ("127.0.0.1", 1),
+        "type": "http", "method": "POST", "path": path, "raw_path": b"", "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in asked.items()], "http_version": "1.1",
+        "root_path": "", "scheme": "http", "server": ("localhost", 80), "client": ("127.0.0.1", 1),
     }  # fmt: skip
-    asyncio.run(Observed(app, metrics, patience=0.05)(scope, body, send))  # pyright: ignore[reportArgumentType]
-    assert sent[0]["status"] == 408 and (b"connection", b"close") in sent[0]["headers"]
+    outer: Any = Observed(made_app(house.service), Metrics(house.service.database), **told)  # pyright: ignore
+    asyncio.run(outer(scope, body, send))
+    return sent[0], b"".join(message.get("body", b"") for message in sent[1:])
+
+
+@pytest.mark.parametrize("path", ["/api/v1/plans", "/api/v1/data", "/api/v1/screening"])
+def test_a_body_that_dribbles_is_given_up_and_told_so(house: House, path: str) -> None:
+    """A small body, a form with files and an image: one that rests, and one that comes byte by byte."""
+    media = "application/json" if path.endswith("plans") else "multipart/form-data; boundary=b"
+    name = "image" if path.endswith("screening") else "file"
+    begun = f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="x"\r\n\r\nPK\x03\x04'.encode()
+    many = {"patience": 9.0, "slowest": -1}  # every byte takes from the time that is left
+    for told, pieces in (({"patience": 0.05}, [begun]), (many, [begun[at : at + 1] for at in range(len(begun))])):
+        head, text = dribbled(house, path, media, pieces, **told)
+        assert head["status"] == 408 and (b"connection", b"close") in head["headers"], text
+        assert "the request came too slowly" in json.loads(text)["detail"]
+    assert [found for found in (house.service.settings.home / "uploads").rglob("*") if found.is_file()] == []
 
 
 def test_lines_are_json_without_line_ends_inside(client: TestClient, app: FastAPI, written: io.StringIO) -> None:

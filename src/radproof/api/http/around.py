@@ -16,6 +16,7 @@ from radproof.api.http import bodies, csrf
 from radproof.api.http.headers import allowed, host_of, set_headers
 from radproof.api.http.limits import address
 from radproof.api.http.problems import MEDIA, Problem, answer
+from radproof.api.http.wanted import SCREENING
 from radproof.api.people.access import Caller
 from radproof.api.people.lookups import COOKIE as COOKIE
 from radproof.api.people.lookups import caller_of
@@ -24,7 +25,6 @@ from radproof.errors import RadproofError
 from radproof.store.keys import SECRET
 
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
-SCREENS = frozenset({"/api/v1/screening", "/screen"})
 PUBLIC = frozenset({"/login", "/login/oidc", "/login/oidc/back", "/healthz", "/readyz", "/metrics", "/favicon.ico"})
 PUBLIC_UNDER = ("/static/", "/invite/")
 UNCOUNTED = ("/static/", "/healthz", "/readyz", "/metrics")
@@ -101,7 +101,7 @@ class Around:
         finally:  # guesses of keys count as well
             known: Caller | None = request.state.caller
             if not path.startswith(UNCOUNTED):
-                kind = "read" if safe else "screen" if path in SCREENS else "write"
+                kind = "read" if safe else "screen" if path in SCREENING else "write"
                 self.service.limits.take(kind, known.user_id if known else address(request, settings))
         if who is None and path not in PUBLIC and not path.startswith(PUBLIC_UNDER):
             return _to_sign_in(request)

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 
 from radproof.api.http.problems import Problem
+from radproof.api.http.wanted import takes_files
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -15,7 +16,6 @@ Receive = Callable[[], Awaitable[Message]]
 MOST = 10**6  # bytes of a body that is no upload
 PEEK = 16_384  # bytes within which a multipart form's first part ends
 DEEPEST = 32  # lists and objects within each other
-UPLOADS = re.compile(r"(?:/api/v1)?/(?:models|data|screening|screen)(?:/new)?")
 # Each of these reads a body once, whatever stands in it: what was taken is not given back (`++`, `*+`), a text that
 # does not end goes to the end of the body, and a run of digits or backslashes is looked at from its start alone.
 _TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
@@ -26,7 +26,7 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
 
 def is_upload(request: Request) -> bool:
     """Whether files may come in this form; the route limits them while they come."""
-    return media(request) == "multipart/form-data" and UPLOADS.fullmatch(request.url.path) is not None
+    return media(request) == "multipart/form-data" and takes_files(request.url.path)
 
 
 def media(request: Request) -> str:

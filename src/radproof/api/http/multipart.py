@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts of a form with files, one after another, straight to where they wait; limits hold while they come."""
 
-import hmac
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from typing import Protocol
 
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from radproof.api.http.contents import HEAD, Check
 from radproof.api.http.problems import Problem
-from radproof.api.people.access import Caller, home_project
-from radproof.api.service import Service
 from radproof.store.incoming import Incoming, Staged
 
 PARTS = 16  # of a form
@@ -18,26 +16,35 @@ _HEADERS, _LINE = 8, 4096  # of a part; bytes of one header
 Form = tuple[str, dict[str, str], dict[str, Staged]]
 
 
-class Taker:
-    """Takes a form apart; `feed` it, then `end`. Not for two threads at once.
+class Place(Protocol):
+    """Where the files of a form come in."""
 
-    `told`: whether CSRF is answered for; else a part csrf_token must do so before any other.
-    """
+    @property
+    def most(self) -> int:
+        """Bytes of a file that has no limit of its own."""
+        ...
+
+    def home(self, fields: Mapping[str, str]) -> str:
+        """Whose they will be, by what stood before the first of them."""
+        ...
+
+    def incoming(self, home: str, most: int) -> AbstractContextManager[Incoming]:
+        """A file that may have so many bytes."""
+        ...
+
+
+class Taker:
+    """Takes a form apart; `feed` it, then `end`. Not for two threads at once."""
 
     def __init__(
         self,
         boundary: bytes,
-        service: Service,
-        who: Caller,
         files: Mapping[str, tuple[Check, int | None]],
         fields: Mapping[str, int],
-        most: int,
+        place: Place,
         stack: ExitStack,
-        *,
-        told: bool,
     ) -> None:
-        self._service, self._who, self._most, self._stack = service, who, most, stack
-        self._kinds, self._longest, self._told = files, fields, told
+        self._kinds, self._longest, self._place, self._stack = files, fields, place, stack
         self._fields: dict[str, str] = {}
         self._files: dict[str, Staged] = {}
         self._project = ""
@@ -71,7 +78,6 @@ class Taker:
         self._parser.finalize()
         if not self._ended:
             raise Problem(400, "the form ends in the middle of a part")
-        self._allowed()
         return self._home(), self._fields, self._files
 
     def _begin(self) -> None:
@@ -98,16 +104,11 @@ class Taker:
         self._text.clear()
         self._head.clear()
         if name in self._kinds:
-            self._allowed()
             self._file = self._incoming(self._kinds[name][1])
 
     def _incoming(self, most: int | None) -> Incoming:
-        project = self._home()
-        with self._service.database.reading() as session:
-            used = self._service.files.used(session, project)
-        return self._stack.enter_context(
-            self._service.files.incoming(most=self._most if most is None else most, project=project, used=used)
-        )
+        place = self._place
+        return self._stack.enter_context(place.incoming(self._home(), place.most if most is None else most))
 
     def _data(self, piece: bytes) -> None:
         if self._file is None:
@@ -137,9 +138,6 @@ class Taker:
             raise Problem(422, f"{self._name}: not UTF-8") from None
         if len(text) > self._longest[self._name]:
             raise self._too_long()
-        if self._name == "csrf_token":
-            own = self._who.csrf
-            self._told = self._told or (bool(own) and hmac.compare_digest(text.encode(), own.encode()))
         if self._name == "project" and self._project:
             raise Problem(422, "project: it has to stand before the files")
         self._fields[self._name] = text
@@ -147,14 +145,8 @@ class Taker:
     def _whole(self) -> None:
         self._ended = True
 
-    def _allowed(self) -> None:
-        if not self._told:
-            raise Problem(
-                403, "the form has no valid csrf_token before its files; load the page again and send it anew"
-            )
-
     def _home(self) -> str:
-        self._project = self._project or home_project(self._who, self._fields.get("project") or None)
+        self._project = self._project or self._place.home(self._fields)
         return self._project
 
     def _too_long(self) -> Problem:

@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forms with files, taken apart while they come: nothing is larger, slower or more than it may be.
+"""Forms with files, taken apart while they come: nothing is larger or more than it may be.
 
 The name that a file had elsewhere is not kept, shown or written down: what it is, its first bytes say.
 """
 
-import asyncio
-import hmac
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -18,36 +15,16 @@ from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from radproof.api.http.contents import Check, data_suffix, model_suffix, text_suffix
-from radproof.api.http.multipart import Taker
+from radproof.api.http.multipart import Place, Taker
 from radproof.api.http.problems import Problem
-from radproof.api.people.access import Caller, Developer
+from radproof.api.http.wanted import DATA, DATA_AGAIN, MODEL, MODEL_AGAIN, Wanted
+from radproof.api.people.access import Caller, Developer, home_project
 from radproof.api.service import Here, Service
-from radproof.store.incoming import Staged
+from radproof.store.incoming import Incoming, Staged
 from radproof.store.settings import MEGABYTE
 
-TEXT = 64 * MEGABYTE  # bytes of a table of labels
-CARD = MEGABYTE  # of a card
-SLACK = MEGABYTE // 4  # of a form, beside what its parts hold
+SLACK = MEGABYTE // 4  # bytes of a form, beside what its parts hold
 _PIECE = MEGABYTE // 2  # bytes that are taken apart at a time
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a form may hold: files by their name, each with how it must begin and how large it may be; short texts."""
-
-    files: Mapping[str, tuple[Check, int | None]]  # None: settings.upload_megabytes
-    fields: Mapping[str, int]  # most characters of each
-    need: str = "file"  # the file that must be there; "": none
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How slow a sender may be."""
-
-    idle: float = 30.0  # seconds without a byte
-    grace: float = 60.0  # seconds before the rate counts
-    rate: float = 16_384.0  # bytes a second, over all
 
 
 @dataclass
@@ -75,41 +52,42 @@ class Received:
         return {"project": self.project, "told": self.told, "files": hashes}
 
 
-COMMON = {"csrf_token": 200, "project": 40, "name": 120}
-MODEL = Wanted({"file": (model_suffix, None), "card": (text_suffix, CARD)}, {**COMMON, "architecture": 100})
-DATA = Wanted(
-    {"file": (data_suffix, None), "labels": (text_suffix, TEXT)},
-    {**COMMON, "classes": 4000, "multi_label": 5, "label_tag": 60, "strict": 5},
-)
-MODEL_AGAIN = Wanted({"card": MODEL.files["card"]}, {"csrf_token": 200, "architecture": 100}, need="")
-DATA_AGAIN = Wanted(
-    {"labels": DATA.files["labels"]},
-    {"csrf_token": 200, "classes": 4000, "multi_label": 5, "label_tag": 60, "strict": 5},
-    need="",
-)
+@dataclass(frozen=True)
+class Shelf:
+    """The place of files that are kept: a project of the caller's, under its quota."""
+
+    service: Service
+    who: Caller
+
+    @property
+    def most(self) -> int:
+        """Bytes of one file."""
+        return self.service.settings.upload_megabytes * MEGABYTE
+
+    def home(self, fields: Mapping[str, str]) -> str:
+        """The project. Raises Problem 404, 422."""
+        return home_project(self.who, fields.get("project") or None)
+
+    def incoming(self, home: str, most: int) -> AbstractContextManager[Incoming]:
+        """Where a file comes in."""
+        with self.service.database.reading() as session:
+            used = self.service.files.used(session, home)
+        return self.service.files.incoming(most=most, project=home, used=used)
 
 
 @asynccontextmanager
-async def received(
-    request: Request,
-    service: Service,
-    who: Caller,
-    wanted: Wanted,
-    pace: Pace | None = None,
-    taken: type[Taker] = Taker,
-) -> AsyncGenerator[Received]:
-    """Take a form apart. Raises Problem 400, 403, 408, 413, 415 or 422, TooLarge or StorageFull; nothing is left then.
+async def received(request: Request, wanted: Wanted, place: Place) -> AsyncGenerator[Received]:
+    """Take a form apart. Raises Problem 400, 413, 415 or 422, TooLarge or StorageFull; nothing is left then.
 
-    A browser's form tells its csrf_token by header, or before any file; `project` stands before the files too.
+    `project` stands before the files. CSRF was checked around the request, and so is how slowly the form comes.
     """
     boundary = _boundary(request)
-    most = service.settings.upload_megabytes * MEGABYTE
-    whole = sum(most if size is None else size for _, size in wanted.files.values()) + SLACK
+    whole = sum(place.most if size is None else size for _, size in wanted.files.values()) + SLACK
     _declared(request, whole)
     with ExitStack() as stack:
-        taker = taken(boundary, service, who, wanted.files, wanted.fields, most, stack, told=_by_header(request, who))
+        taker = Taker(boundary, wanted.files, wanted.fields, place, stack)
         try:
-            async for piece in _pieces(request, whole, pace or Pace()):
+            async for piece in _pieces(request, whole):
                 await run_in_threadpool(taker.feed, piece)
             form = await run_in_threadpool(taker.end)
         except FormParserError:
@@ -123,25 +101,25 @@ async def received(
 
 async def model_form(request: Request, here: Here, who: Developer) -> AsyncIterator[Received]:
     """As a dependency: the form that brings a model."""
-    async with received(request, here, who, MODEL) as form:
+    async with received(request, MODEL, Shelf(here, who)) as form:
         yield form
 
 
 async def data_form(request: Request, here: Here, who: Developer) -> AsyncIterator[Received]:
     """As a dependency: the form that brings images."""
-    async with received(request, here, who, DATA) as form:
+    async with received(request, DATA, Shelf(here, who)) as form:
         yield form
 
 
 async def model_again(request: Request, here: Here, who: Developer) -> AsyncIterator[Received]:
     """As a dependency: the form that tries a model's import again."""
-    async with received(request, here, who, MODEL_AGAIN) as form:
+    async with received(request, MODEL_AGAIN, Shelf(here, who)) as form:
         yield form
 
 
 async def data_again(request: Request, here: Here, who: Developer) -> AsyncIterator[Received]:
     """As a dependency: the form that tries the import of images again."""
-    async with received(request, here, who, DATA_AGAIN) as form:
+    async with received(request, DATA_AGAIN, Shelf(here, who)) as form:
         yield form
 
 
@@ -151,22 +129,13 @@ ModelAgain = Annotated[Received, Depends(model_again)]
 DataAgain = Annotated[Received, Depends(data_again)]
 
 
-async def _pieces(request: Request, whole: int, pace: Pace) -> AsyncIterator[bytes]:
-    """The body in pieces of some size. Raises Problem 408 and 413."""
-    stream, began = request.stream(), time.monotonic()
+async def _pieces(request: Request, whole: int) -> AsyncIterator[bytes]:
+    """The body in pieces of some size. Raises Problem 413."""
     total, kept = 0, bytearray()
-    while True:
-        try:
-            piece = await asyncio.wait_for(anext(stream, None), pace.idle)
-        except TimeoutError:
-            raise _slow() from None
-        if piece is None:
-            break
+    async for piece in request.stream():
         total += len(piece)
         if total > whole:
             raise _large(whole)
-        if time.monotonic() - began > pace.grace + total / pace.rate:
-            raise _slow()
         kept += piece
         if len(kept) >= _PIECE:
             yield bytes(kept)
@@ -189,16 +158,6 @@ def _declared(request: Request, whole: int) -> None:
     told = request.headers.get("content-length", "")
     if told.isascii() and told.isdigit() and len(told) < 20 and int(told) > whole:
         raise _large(whole)
-
-
-def _by_header(request: Request, who: Caller) -> bool:
-    """Whether CSRF is answered for: by a header that other sites cannot send, or as no browser's session asks."""
-    token = request.headers.get("x-csrf-token", "")
-    return who.session is None or (bool(who.csrf) and hmac.compare_digest(token.encode(), who.csrf.encode()))
-
-
-def _slow() -> Problem:
-    return Problem(408, "the form came too slowly; send it again over a faster connection")
 
 
 def _large(whole: int) -> Problem:

@@ -9,13 +9,13 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
+from radproof.api.http.wanted import SCREENING
 from radproof.store.database import Database
 from radproof.store.tables import Job, Worker, now
 
 MEDIA = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 UNKNOWN = "none"  # the route of a request that no template fits
-SCREENING = frozenset({"/api/v1/screening", "/screen"})
 KINDS = ("assess", "model", "data", "guard")
 STATES = ("queued", "running", "pausing", "paused", "cancelling", "cancelled", "done", "failed")
 

@@ -7,8 +7,10 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from radproof.api.http.problems import Problem
+from radproof.api.http.wanted import SCREENING
 from radproof.api.observing.logs import METHODS, logger, said_of
-from radproof.api.observing.metrics import SCREENING, Metrics
+from radproof.api.observing.metrics import Metrics
 from radproof.api.people.access import Caller
 
 Message = MutableMapping[str, Any]
@@ -17,7 +19,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 PREFIX = "/api/v1"  # of the resources; a route does not know under which its router was put
-PATIENCE = 30.0  # seconds that a body may take, and one more for every
+PATIENCE = 30.0  # seconds that a body may pause; and that it may take in all, with one more for every
 SLOWEST = 10_000  # bytes of it
 
 
@@ -73,18 +75,20 @@ class _Exchange:
         self.began = time.monotonic()
         self.status = self.received = 0
         self.first: float | None = None  # seconds to the answer's head
-        self.whole = self.slow = False
+        self.whole = False
 
     async def receive(self) -> Message:
-        """The next part of the body, which may not be waited for without end."""
+        """The next part of the body, which may not be waited for without end. Raises Problem 408."""
         if self.whole:
             return await self._receive()
-        left = self.began + self.around.patience + self.received / self.around.slowest - time.monotonic()
+        patience = self.around.patience
+        left = self.began + patience + self.received / self.around.slowest - time.monotonic()
         try:
-            message = await asyncio.wait_for(self._receive(), max(0.0, left))
+            message = await asyncio.wait_for(self._receive(), min(patience, max(0.0, left)))
         except TimeoutError:
-            self.slow = self.whole = True
-            return {"type": "http.disconnect"}
+            self.whole = True
+            told = "the request came too slowly; send it again over a faster connection"
+            raise Problem(408, told, headers={"Connection": "close"}) from None
         self.received += len(message.get("body", b""))
         self.whole = not message.get("more_body", False)
         return message
@@ -92,13 +96,11 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         """A part of the answer; its head gets the request's number."""
         if message["type"] == "http.response.start":
-            self.status = 408 if self.slow else message["status"]
+            self.status = message["status"]
             self.first = time.monotonic() - self.began
             number = self.scope["state"]["request"].encode()
             headers = [*message.get("headers", []), (b"x-request-id", number)]
-            if self.slow:
-                headers.append((b"connection", b"close"))
-            message = {**message, "status": self.status, "headers": headers}
+            message = {**message, "headers": headers}
         await self._send(message)
 
     def failed(self, error: Exception) -> None:

@@ -14,9 +14,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from radproof.api.http.problems import Problem
-from radproof.api.http.uploads import Wanted, received
+from radproof.api.http.uploads import received
+from radproof.api.http.wanted import IMAGE
 from radproof.api.people.access import Caller, owned, visible
-from radproof.api.screening.passing import PassingTaker
+from radproof.api.screening.passing import PassingPlace
 from radproof.api.screening.screened import Opened, Reading, Said, Screened, Verdict
 from radproof.api.screening.screener import Opening
 from radproof.api.service import Service
@@ -83,9 +84,6 @@ class Image:
     view: str | None
 
 
-IMAGE = Wanted({"image": (lambda head: "", None)}, {"csrf_token": 200, "model": 40, "view": 40}, need="image")
-
-
 def screenable(service: Service, who: Caller) -> list[Screenable]:
     """The ready models of the caller's projects, by name, each with its newest ready detector or none."""
     with service.database.reading() as session:
@@ -105,7 +103,7 @@ async def screen(
     """
     if int_of(request.headers.get("content-length")) == 0:
         raise Problem(422, "the form is empty; expected image and model")
-    async with received(request, service, who, IMAGE, taken=PassingTaker) as form:
+    async with received(request, IMAGE, PassingPlace(service)) as form:
         file = form.files["image"]
         image = Image(file.path, file.sha256, form.fields.get("model", ""), form.fields.get("view") or None)
         if heard is not None:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """An image that only passes through: it is in no project, under no quota, and gone after its answer."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 
-from radproof.api.http.multipart import Taker
+from radproof.api.service import Service
 from radproof.store.incoming import Incoming, Staged
 from radproof.store.settings import MEGABYTE
 
@@ -19,23 +19,26 @@ class Passing(Incoming):
         return Staged(self._path, self._sum.hexdigest(), self.size, suffix)
 
 
-class PassingTaker(Taker):
-    """Takes a form apart whose file is an image to screen."""
+@dataclass(frozen=True)
+class PassingPlace:
+    """The place of an image to screen."""
 
-    def _incoming(self, most: int | None) -> Incoming:
-        settings = self._service.settings
-        limit = settings.image_megabytes * MEGABYTE if most is None else most
-        return self._stack.enter_context(_passing(self._service.screeners.inbox(), limit))
+    service: Service
 
-    def _home(self) -> str:
-        """Of the model's project; nothing of the image is kept there."""
+    @property
+    def most(self) -> int:
+        """Bytes of an image."""
+        return self.service.settings.image_megabytes * MEGABYTE
+
+    def home(self, fields: Mapping[str, str]) -> str:
+        """No project: nothing of the image is kept in one."""
         return ""
 
-
-@contextmanager
-def _passing(folder: Path, most: int) -> Generator[Incoming]:
-    one = Passing(folder, most=most, room=most, used=0, arrived=lambda size: 0)
-    try:
-        yield one
-    finally:
-        one.discard()
+    @contextmanager
+    def incoming(self, home: str, most: int) -> Generator[Incoming]:
+        """Where the image comes in; gone with the request."""
+        one = Passing(self.service.screeners.inbox(), most=most, room=most, used=0, arrived=lambda size: 0)
+        try:
+            yield one
+        finally:
+            one.discard()

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy.orm import Session
 
 from radproof.api.http.problems import Problem
-from radproof.api.http.uploads import CARD
+from radproof.api.http.wanted import CARD
 from radproof.api.people.access import Caller, owned
 from radproof.api.service import Service
 from radproof.api.shelf.holdings import job_of, tell, word

@@ -11,7 +11,8 @@ from radproof.api.http.forms import form_body
 from radproof.api.http.idempotency import Single
 from radproof.api.http.paging import Cursor, Limit, Page, paged
 from radproof.api.http.problems import responses
-from radproof.api.http.uploads import MODEL, ModelForm
+from radproof.api.http.uploads import ModelForm
+from radproof.api.http.wanted import MODEL
 from radproof.api.people.access import Developer, Viewer, owned, visible
 from radproof.api.service import Here
 from radproof.api.shelf import keeping, retrying

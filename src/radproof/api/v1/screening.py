@@ -1,28 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Screening of one image."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request
 
+from radproof.api.http.forms import form_body
 from radproof.api.http.problems import responses
+from radproof.api.http.wanted import IMAGE
 from radproof.api.people.access import Clinician
 from radproof.api.screening.answering import ScreeningAnswer, screen
 from radproof.api.service import Here
 
 router = APIRouter(tags=["screening"])
-_FORM: dict[str, Any] = {
-    "type": "object",
-    "required": ["image", "model"],
-    "properties": {
-        "image": {
-            "type": "string",
-            "contentMediaType": "application/octet-stream",
-            "description": "PNG, JPEG, TIFF or a DICOM file of one frame, on the grid that the detector was taught on.",
-        },
-        "model": {"type": "string", "maxLength": 40},
-        "view": {"type": "string", "maxLength": 40, "description": "Where thresholds are by view: the image's."},
-    },
+_WORDS = {
+    "image": "PNG, JPEG, TIFF or a DICOM file of one frame, on the grid that the detector was taught on.",
+    "view": "Where thresholds are by view: the image's.",
 }
 
 
@@ -30,7 +21,7 @@ _FORM: dict[str, Any] = {
     "/screening",
     operation_id="screen_image",
     responses=responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
-    openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}},
+    openapi_extra=form_body(IMAGE, _WORDS, needed=["model"]),
 )
 async def screen_image(request: Request, here: Here, who: Clinician) -> ScreeningAnswer:
     """Judge one image before a model's answer is used: what the model says, and whether to believe it.
