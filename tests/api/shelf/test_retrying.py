@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Imports that failed, tried again without another upload: by whom, with what, how often, and under the quota."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -13,7 +14,8 @@ from radproof.api.shelf import keeping
 from radproof.jobs.importing import KINDS
 from radproof.jobs.kinds import Outcome
 from radproof.jobs.states import move
-from radproof.store.tables import Event, File, Job
+from radproof.store.ids import new_id
+from radproof.store.tables import DataSet, Event, File, Job
 
 KIND = {"models": "model", "data": "data"}
 
@@ -144,3 +146,27 @@ def test_the_page_of_images_tries_again_with_what_its_form_says(house: House) ->
     assert answer.status_code == 303
     told = arguments(house, name)
     assert "--classes=a,b,c" in told and "--strict" in told and "--multi-label" not in told
+
+
+def test_a_project_over_its_quota_tries_nothing_again(house: House) -> None:
+    who = house.person()
+    name = failed(house, who, "data")
+    with house.service.database.writing() as session:
+        session.add(DataSet(id=new_id("dat"), project_id=who.project, name="d", facts={"bytes": 10**14}))
+    refused = again(who, "data", name)
+    assert refused.status_code == 413 and "the project keeps" in refused.json()["detail"]
+    with house.service.database.reading() as session:
+        assert session.get_one(DataSet, name).state == "failed"
+
+
+def test_the_trail_tells_what_a_second_try_changed_and_the_hash_of_what_was_sent(house: House) -> None:
+    who = house.person()
+    name = failed(house, who, "models", architecture="resnet18")
+    assert again(who, "models", name, architecture="mustermann", card={"labels": ["a"]}).status_code == 202
+    with house.service.database.reading() as session:
+        told = session.execute(select(Event.detail).where(Event.action == "model.retry")).scalar_one()
+    sent = json.dumps({"labels": ["a"]}).encode()
+    assert told == {
+        "attempt": 2, "changed": ["architecture", "card"],
+        "sha256": hashlib.sha256(sent).hexdigest(), "bytes": len(sent),
+    }  # fmt: skip

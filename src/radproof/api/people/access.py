@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from radproof.api.http.problems import Problem
 from radproof.store.ids import is_id
-from radproof.store.tables import Owned, Role
+from radproof.store.tables import Job, Owned, Role
 
 RANKS: dict[str, int] = {"viewer": 0, "clinician": 1, "developer": 2, "admin": 3}
 T = TypeVar("T", bound=Owned)
@@ -66,6 +66,19 @@ def owned(session: Session, kind: type[T], name: str, who: Caller) -> T:
     """
     found = session.get(kind, name) if is_id(name) else None
     if found is None or found.project_id not in who.projects:
+        raise Problem(404, f"no {kind.__name__.lower()} of that name in your projects")
+    return found
+
+
+def held(session: Session, kind: type[T], name: str, who: Caller) -> T:
+    """As owned, and nobody else changes it or its jobs until the transaction ends; SQLite has one writer anyway.
+
+    Jobs come first, as where a worker writes what came of one: in another order two would wait for each other.
+    """
+    found = owned(session, kind, name, who)
+    jobs = select(Job.id).where(Job.subject_id == found.id).order_by(Job.id)
+    session.execute(jobs.with_for_update(key_share=True))
+    if session.get(kind, name, with_for_update={"key_share": True}, populate_existing=True) is None:  # gone meanwhile
         raise Problem(404, f"no {kind.__name__.lower()} of that name in your projects")
     return found
 

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from radproof.api.http.problems import Problem
-from radproof.api.people.access import Caller, owned
+from radproof.api.people.access import Caller, held, owned
 from radproof.api.service import Service
 from radproof.api.shelf.holdings import job_of, tell, word
 from radproof.errors import BadInput
@@ -18,7 +18,7 @@ from radproof.store.tables import UNFINISHED, DataSet, File, GuardFile, Model, R
 def remove_model(service: Service, who: Caller, id: str) -> None:
     """Remove a model, its guards, its folder and its upload. Raises Problem 409 while runs are about it."""
     with service.database.writing() as session:
-        found = owned(session, Model, id, who)
+        found = held(session, Model, id, who)
         guards = session.execute(select(GuardFile).where(GuardFile.model_id == found.id)).scalars().all()
         _unused(session, found)
         names = [one.id for one in guards]
@@ -35,7 +35,7 @@ def remove_model(service: Service, who: Caller, id: str) -> None:
 def remove_data(service: Service, who: Caller, id: str) -> None:
     """Remove a data set, its folder and its upload. Raises Problem 409 while runs are about it."""
     with service.database.writing() as session:
-        found = owned(session, DataSet, id, who)
+        found = held(session, DataSet, id, who)
         _unused(session, found)
         _remove(session, service, who, found, (found.file_id, found.told.get("labels")))
     _gone(service, "data", id)
@@ -44,6 +44,7 @@ def remove_data(service: Service, who: Caller, id: str) -> None:
 def remove_guard(service: Service, who: Caller, model: str, id: str) -> None:
     """Remove a guard of a model."""
     with service.database.writing() as session:
+        held(session, GuardFile, id, who)
         found = guard_of(session, who, model, id)
         _remove(session, service, who, found, ())
     service.screeners.close_model(model)
