@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from radproof.errors import RadproofError
+from radproof.jobs.forgetting import forget, orphaned, sweep
 from radproof.jobs.kinds import Outcome, kind_of
 from radproof.jobs.patience import AWAY
 from radproof.jobs.states import FINAL, Conflict, Verb, move
@@ -63,6 +64,7 @@ class _Ending:
 
     def write(self, verb: Verb, outcome: Outcome, *, alone: bool = False) -> str:
         """`alone`: the subject's row cannot be changed along with it."""
+        gone: tuple[str, ...] = ()
         with self.database.writing() as session:
             job = session.get(Job, self.job)
             if job is None:
@@ -74,7 +76,11 @@ class _Ending:
             else:
                 job.worker = ""
                 kind_of(job.kind).follow(session, job)
-            return job.state
+            state = job.state
+            if state in FINAL and orphaned(session, job):
+                gone = forget(session, job.subject_id)
+        sweep(self.settings, gone)
+        return state
 
     def _finish(self, session: Session, job: Job, outcome: Outcome, alone: bool) -> None:
         cancelled = job.state == "cancelled"

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from radproof.errors import BadInput, UnknownName
+from radproof.jobs.forgetting import forget, sweep
 from radproof.jobs.kinds import Outcome, kind_of
 from radproof.jobs.states import FINAL, Conflict, Verb, move
 from radproof.store.database import Database
@@ -100,6 +101,14 @@ class Jobs:
     def retry(self, session: Session, job: Job) -> Job:
         """Queue a failed or cancelled one again; finished batches are not done again. Raises Conflict."""
         return self._again(session, job, "retry")
+
+    def forget(self, session: Session, subject: str) -> tuple[str, ...]:
+        """Delete the jobs about what is removed; give the names to `sweep` once that is committed."""
+        return forget(session, subject)
+
+    def sweep(self, jobs: tuple[str, ...]) -> None:
+        """Remove the files of jobs that are deleted."""
+        sweep(self.settings, jobs)
 
     def prioritise(self, session: Session, job: Job, priority: int) -> Job:
         """Smaller ones go first: 1 to 1000. Raises BadInput out of this range, Conflict for one that is over."""

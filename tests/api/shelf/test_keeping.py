@@ -14,8 +14,10 @@ from tests.api.conftest import House, Person
 from radproof.api.http.problems import Problem
 from radproof.api.people.access import Caller
 from radproof.api.shelf import keeping
+from radproof.jobs.ending import end
 from radproof.jobs.importing import KINDS
 from radproof.jobs.kinds import Outcome
+from radproof.jobs.threads import threads_of
 from radproof.store.ids import new_id
 from radproof.store.incoming import Staged
 from radproof.store.tables import DataSet, Event, File, GuardFile, Job, Model, Run, SavedPlan
@@ -170,13 +172,23 @@ def test_what_a_run_is_about_is_not_removed(house: House) -> None:
         assert session.get(Model, model) and session.get(DataSet, data)
 
 
-def test_a_model_that_is_removed_while_it_is_imported_ends_its_job(house: House) -> None:
-    who = house.person()
-    with staged(house, b"model") as file:
-        model = keeping.add_model(house.service, caller(who), file).id
-    assert who.client.delete(f"/api/v1/models/{model}").status_code == 204
-    with house.service.database.reading() as session:
-        assert session.execute(select(Job.state).where(Job.subject_id == model)).scalar_one() == "cancelled"
+def test_jobs_of_what_is_removed_go_with_it_and_one_that_is_at_work_at_its_end(house: House) -> None:
+    who, service = house.person(), house.service
+    for state in ("queued", "done", "running"):
+        with staged(house, state.encode()) as file:
+            model = keeping.add_model(service, caller(who), file).id
+        with service.database.writing() as session:
+            job = session.execute(select(Job).where(Job.subject_id == model)).scalar_one()
+            job.state, job.worker = state, "w"
+        assert threads_of(service.settings, job.id)
+        assert who.client.delete(f"/api/v1/models/{model}").status_code == 204
+        if state == "running":
+            with service.database.reading() as session:
+                assert session.get_one(Job, job.id).state == "cancelling"
+            assert end(service.database, service.settings, "w", job.id, 1, Outcome(130), stopped=True) == "cancelled"
+        with service.database.reading() as session:
+            assert session.get(Job, job.id) is None
+    assert list(service.settings.folder("plans").iterdir()) == []
 
 
 def test_guards_and_checks_are_begun_for_what_is_ready(house: House) -> None:

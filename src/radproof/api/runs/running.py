@@ -4,9 +4,7 @@
 `make_…` work in the caller's transaction and leave `service.jobs.dispatch()` to the caller; the others are whole.
 """
 
-import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Literal
 
 from sqlalchemy import delete, func, select
@@ -16,6 +14,7 @@ from radproof.api.http.problems import Problem
 from radproof.api.people.access import Caller, home_project, owned
 from radproof.api.plans.planning import Checked, checked
 from radproof.api.service import Service
+from radproof.api.shelf.clearing import discard
 from radproof.api.shelf.holdings import checked_name, job_of
 from radproof.api.shelf.room import check_begin
 from radproof.jobs.states import FINAL
@@ -181,15 +180,12 @@ def remove_run(service: Service, who: Caller, name: str) -> None:
         gone = session.execute(delete(Run).where(Run.id == name, Run.state.in_(FINAL)).returning(Run.id)).all()
         if not gone:
             raise Problem(409, f"this run is not over: its state is {run.state}; cancel it first")
-        jobs = session.execute(delete(Job).where(Job.subject_id == name).returning(Job.id)).scalars().all()
+        jobs = service.jobs.forget(session, name)
         service.trail.add(session, "run.remove", actor=who.user_id, object=name, project=project)
-    away = service.settings.folder("uploads", f"{name}.gone")
-    with suppress(FileNotFoundError):  # under another name at once: nobody reads half a folder
-        away.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        service.settings.folder("runs", name).rename(away)
-    shutil.rmtree(away, ignore_errors=True)
-    for left in (f"{name}.json", *(f"{job}.threads" for job in jobs)):
-        (service.settings.folder("plans") / left).unlink(missing_ok=True)
+    discard(service, "runs", name)
+    service.screeners.drawers.end(name)  # it was kept open from that folder
+    service.jobs.sweep(jobs)
+    (service.settings.folder("plans") / f"{name}.json").unlink(missing_ok=True)
 
 
 def remove_plan(service: Service, who: Caller, name: str) -> None:

@@ -22,14 +22,17 @@ def remove_model(service: Service, who: Caller, id: str) -> None:
         guards = session.execute(select(GuardFile).where(GuardFile.model_id == found.id)).scalars().all()
         _unused(session, found)
         names = [one.id for one in guards]
+        jobs: tuple[str, ...] = ()
         for one in guards:
-            cancel(session, service, one.id)
+            jobs += _forget_jobs(session, service, one.id)
             session.delete(one)
-        _remove(session, service, who, found, (found.file_id, found.told.get("card")))
+        jobs += _remove(session, service, who, found, (found.file_id, found.told.get("card")))
+    service.jobs.sweep(jobs)
     service.screeners.close_model(id)
     for name in names:
         _guard_gone(service, name)
-    _gone(service, "models", id)
+    discard(service, "models", id)
+    service.screeners.close_model(id)  # that was opened meanwhile
 
 
 def remove_data(service: Service, who: Caller, id: str) -> None:
@@ -37,8 +40,9 @@ def remove_data(service: Service, who: Caller, id: str) -> None:
     with service.database.writing() as session:
         found = held(session, DataSet, id, who)
         _unused(session, found)
-        _remove(session, service, who, found, (found.file_id, found.told.get("labels")))
-    _gone(service, "data", id)
+        jobs = _remove(session, service, who, found, (found.file_id, found.told.get("labels")))
+    service.jobs.sweep(jobs)
+    discard(service, "data", id)
 
 
 def remove_guard(service: Service, who: Caller, model: str, id: str) -> None:
@@ -46,7 +50,8 @@ def remove_guard(service: Service, who: Caller, model: str, id: str) -> None:
     with service.database.writing() as session:
         held(session, GuardFile, id, who)
         found = guard_of(session, who, model, id)
-        _remove(session, service, who, found, ())
+        jobs = _remove(session, service, who, found, ())
+    service.jobs.sweep(jobs)
     service.screeners.close_model(model)
     _guard_gone(service, id)
 
@@ -72,8 +77,9 @@ def _unused(session: Session, found: Model | DataSet) -> None:
 
 def _remove(
     session: Session, service: Service, who: Caller, found: Model | DataSet | GuardFile, files: tuple[str | None, ...]
-) -> None:
-    cancel(session, service, found.id)
+) -> tuple[str, ...]:
+    """The names of its jobs, which are deleted with it."""
+    jobs = _forget_jobs(session, service, found.id)
     tell(session, service, who, f"{word(type(found))}.remove", found)
     session.delete(found)
     session.flush()
@@ -81,11 +87,16 @@ def _remove(
         kept = session.get(File, name) if name else None
         if kept is not None:
             service.files.forget(session, kept)
+    return jobs
 
 
-def _gone(service: Service, kind: str, id: str) -> None:
-    """Under another name at once: nobody reads half a folder."""
-    service.jobs.dispatch()
+def _forget_jobs(session: Session, service: Service, subject: str) -> tuple[str, ...]:
+    cancel(session, service, subject)
+    return service.jobs.forget(session, subject)
+
+
+def discard(service: Service, kind: str, id: str) -> None:
+    """Remove a folder, under another name at once: nobody reads half of it."""
     away = service.settings.folder("uploads", f"{id}.gone")
     with suppress(FileNotFoundError):
         away.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
