@@ -97,6 +97,7 @@ class Image(Told):
     attacked_answer: str = ""
     outcome: str = ""
     kinds: list[str] = Field(default_factory=list[str])
+    drawn: list[str] = Field(default_factory=list[str])  # drawn when they are asked for
 
 
 class Screened(Told):

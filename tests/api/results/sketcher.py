@@ -20,6 +20,10 @@ def serve(model, fingerprint, labels, image, threads, requests, answers):
         from radproof.errors import BadModel
 
         raise BadModel("weights.safetensors holds NaN")
+    if what == "nowhere":
+        from radproof.errors import BadModel
+
+        raise BadModel(f"there is no model at {model}/x; its card is {image}")
     desk.say({"ready": True})
     for asked in desk:
         if what == "leave":

@@ -199,7 +199,7 @@ def test_pictures_that_are_not_in_order_are_nonsense(sketch: dict[str, Any], pie
     told = [one if isinstance(one, str) else base64.b64encode(one).decode() for one in pieces]
     drawer._held = Lines(first, *({"piece": one} for one in told))
     with pytest.raises((Nonsense, Silent), match=words):
-        drawer.draw(b"", {}, (2, 3))
+        drawer.draw(bytes, {}, (2, 3))
 
 
 def test_one_too_many_is_told_to_come_back(

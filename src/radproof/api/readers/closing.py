@@ -6,7 +6,7 @@ query, is refused while the caller has an unfinished test on it. A route made la
 What shows no more than how far a run is stays open (`OPEN`).
 
 It also notes in the trail, once per person and run, that somebody opened images of a run: whoever begins a test later
-knew them. Routes that show none are not noted (`PLAIN`); all others are.
+knew them. Where that cannot be noted, nothing is shown. Routes that show none are not noted (`PLAIN`); all others are.
 """
 
 from threading import Lock
@@ -27,6 +27,8 @@ from radproof.store.tables import Event, Run
 OPEN = ("/api/v1/runs/{id}", "/api/v1/runs/{id}/events")  # by GET
 PLAIN = ("/runs/{id}", "/runs/{id}/moment", "/api/v1/runs/{id}/result")  # figures, no image
 LOOKS = ("GET", "HEAD")
+UNNOTED = "that you open this run cannot be noted in the trail now, so it is not shown; come back in 5 s"
+RETRY = {"Retry-After": "5"}
 MOST = 10_000  # people and runs that are remembered as noted
 
 
@@ -38,7 +40,7 @@ class Closing:
         self._noted: set[tuple[str, str]] = set()
 
     async def __call__(self, request: Request) -> None:
-        """Before a route. Raises Problem 403."""
+        """Before a route. Raises Problem 403, 503."""
         who: Caller | None = getattr(request.state, "caller", None)
         named = {str(one) for one in request.path_params.values() if is_id(str(one), "run")}
         asked = {one for one in request.query_params.values() if is_id(one, "run")}
@@ -62,18 +64,21 @@ class Closing:
                 self._note(here, who, run)
 
     def _note(self, here: Service, who: Caller, run: Run) -> None:
-        """Once; where the database cannot be written to now, the next look is tried."""
+        """Once. Raises Problem 503 where the database cannot be written to now: a look that nobody noted is none."""
         key = who.user_id, run.id
         if key in self._noted:
             return
         told = select(Event.number).where(Event.object == run.id, Event.actor == who.user_id, Event.action == VIEW)
+        with here.database.reading() as session:
+            noted = session.execute(told.limit(1)).first() is not None
         try:
-            with self._lock, here.database.writing() as session:
-                if session.execute(told.limit(1)).first() is None:
-                    own = {"actor": who.user_id, "object": run.id, "project": run.project_id}
-                    here.trail.add(session, VIEW, **own)
+            if not noted:
+                with self._lock, here.database.writing() as session:
+                    if session.execute(told.limit(1)).first() is None:
+                        own = {"actor": who.user_id, "object": run.id, "project": run.project_id}
+                        here.trail.add(session, VIEW, **own)
         except OperationalError:
-            return
+            raise Problem(503, UNNOTED, headers=RETRY) from None
         if len(self._noted) >= MOST:
             self._noted.clear()
         self._noted.add(key)

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from radproof.api.http.problems import Problem
 from radproof.api.people.access import Caller
 from radproof.api.readers.asking import Side, arranged, is_catch
-from radproof.api.readers.taking import Before, Key, Standing, Taking, made_of, standing, takings
+from radproof.api.readers.taking import Before, Key, Standing, Taking, made_of, standing, takings, ways
 from radproof.measure.choice import Choice, certain, forced_choice
 from radproof.measure.sides import Attention, attention, by_chance, columns, sides_of
 from radproof.store.tables import ReaderAnswer, ReaderTest
@@ -77,14 +77,21 @@ class Listed:
     pooled: Choice | None
 
 
+def may_know(own: Standing, who: Caller) -> bool:
+    """Whether somebody who is so far may know what a test is made of, and how others did."""
+    return own.finished or own.given_up or (who.may("developer") and not own.unfinished)
+
+
 def outcome(session: Session, test: ReaderTest, who: Caller, *, maker: bool = False, opened: bool = False) -> Outcome:
     """What came of it so far; the pool with the test's `maker`, with those who had `opened` the run before.
 
-    Raises Problem 403 for others than developers, those who finished and those who gave up.
+    Raises Problem 403 in the middle of the test; and before it, for others than developers.
     """
     own = standing(session, test, who.user_id)
-    if not (own.finished or own.given_up or who.may("developer")):
-        raise Problem(403, f"the outcome is told after the last trial; {own.answered} of {own.trials} are answered")
+    if not may_know(own, who):
+        links = ways(test.id) if own.unfinished else ()
+        words = f"the outcome is told after the last trial; {own.answered} of {own.trials} are answered"
+        raise Problem(403, words, links=links)
     known = takings(session, (test.id,))
     done = _done(test, _Answers(session, (test,), known))
     found = {
@@ -113,13 +120,13 @@ def listed(session: Session, tests: Sequence[ReaderTest], who: Caller) -> list[L
     for test in tests:
         key = test.id, who.user_id
         own = made_of(len(test.trials), counts.get(key, (0, None))[0], known.get(key))
-        if not (own.finished or own.given_up or who.may("developer")):
+        if not may_know(own, who):
             found.append(Listed(test, own, 0, None))
             continue
         done = [
-            told
-            for key, told in counts.items()
-            if key[0] == test.id and made_of(own.trials, told[0], known.get(key)).finished
+            count
+            for key, count in counts.items()
+            if key[0] == test.id and made_of(own.trials, count[0], known.get(key)).finished
         ]
         last = max((at for _, at in done), default=None)
         pooled = _settled(test.id, len(done), last, _Asked(test, answers)) if done else None

@@ -3,20 +3,21 @@
 
 Beginnings and ends are events of the trail, which nobody can take back. A beginning says what was known of the reader
 then: whether they had opened the images of the run before. While a test is unfinished, its run is closed to them, and
-so are runs on the same data set, which show the same originals (closing.py).
+so are runs that show the same originals (closing.py); and no image is screened for them in its project, whose verdict
+on a trial's two images would tell them apart.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from radproof.api.http.problems import Problem
 from radproof.api.people.access import Caller
 from radproof.api.service import Service
-from radproof.store.tables import Event, ReaderAnswer, ReaderTest, Run
+from radproof.store.tables import DataSet, Event, ReaderAnswer, ReaderTest, Run
 
 BEGIN, FINISH, GIVE_UP = "reader.begin", "reader.finish", "reader.give_up"
 VIEW = "run.view"  # somebody opened images of a run; the first time is told
@@ -25,6 +26,10 @@ GONE = "you gave this test up; that is final, and your answers do not count"
 MIDDLE = (
     "you are in the middle of a reader test on these images: until you have finished it or given it up, other pages "
     "that show them, and reports about them, are closed to you, for they would tell its answers"
+)
+UNSCREENED = (
+    "you are in the middle of a reader test: until you have finished it or given it up, no image is screened for you "
+    "in its project, for the answer could tell that of the test"
 )
 Before = Literal["yes", "no", "not known"]  # whether somebody had opened the images before they began
 Key = tuple[str, str]  # test, user
@@ -102,11 +107,28 @@ def standing(session: Session, test: ReaderTest, user_id: str) -> Standing:
 
 
 def unfinished(session: Session, run: Run, user_id: str) -> ReaderTest | None:
-    """A test that this person began and has not ended, of this run or of one on the same data set."""
+    """A test that this person began and has not ended, of this run or of one with the same originals."""
     asked = select(ReaderTest).where(ReaderTest.run_id.in_(_alike(run)))
     tests = list(session.execute(asked).scalars())
     own = standings(session, tests, user_id) if tests else {}
     return next((one for one in tests if own[one.id].unfinished), None)
+
+
+def middles(session: Session, who: Caller) -> dict[str, str]:
+    """Projects in which somebody is in the middle of a test -> one such test."""
+    begun = select(Event.object).where(Event.actor == who.user_id, Event.action == BEGIN)
+    answered = select(ReaderAnswer.test_id).where(ReaderAnswer.user_id == who.user_id)
+    asked = select(ReaderTest).where(ReaderTest.project_id.in_(who.projects))
+    tests = list(session.execute(asked.where(or_(ReaderTest.id.in_(begun), ReaderTest.id.in_(answered)))).scalars())
+    own = standings(session, tests, who.user_id) if tests else {}
+    return {one.project_id: one.id for one in tests if own[one.id].unfinished}
+
+
+def check_unread(session: Session, who: Caller, project: str) -> None:
+    """Before an image is screened. Raises Problem 403 in the middle of a test of that project."""
+    test = middles(session, who).get(project)
+    if test is not None:
+        raise Problem(403, UNSCREENED, links=ways(test))
 
 
 def begin(service: Service, session: Session, who: Caller, test: ReaderTest) -> None:
@@ -152,6 +174,15 @@ def _opened(session: Session, run: Run, user_id: str) -> bool:
 
 
 def _alike(run: Run) -> Select[str]:
-    """Names of the project's runs with the same originals: itself, and all on the same data set."""
-    same = Run.id == run.id if run.data_id is None else (Run.id == run.id) | (Run.data_id == run.data_id)
+    """Names of the project's runs that may show the same originals.
+
+    All on its data set, or on another upload of the same images; of a run without a data set, whose images are drawn:
+    all such runs.
+    """
+    same: ColumnElement[bool] = Run.data_id.is_(None)
+    if run.data_id is not None:
+        told = DataSet.facts["fingerprint"].as_string()
+        own = select(told).where(DataSet.id == run.data_id).scalar_subquery()
+        twins = select(DataSet.id).where(DataSet.project_id == run.project_id, told != "", told == own)
+        same = or_(Run.data_id == run.data_id, Run.data_id.in_(twins))
     return select(Run.id).where(Run.project_id == run.project_id, same)

@@ -18,6 +18,7 @@ class _Entry(Generic[T]):
     lock: Lock = field(default_factory=Lock)
     made: list[T] = field(default_factory=list[T])  # one, once it is there
     size: int = 0  # bytes
+    failed: Exception | None = None  # why it was not made, for those who waited meanwhile
 
 
 class BoundedCache(Generic[T]):
@@ -29,15 +30,21 @@ class BoundedCache(Generic[T]):
         self._lock = Lock()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The thing of this key, made where there is none; what `make` raises is raised, and nothing is kept."""
+        """The thing of this key, made where there is none; what `make` raises is raised, and nothing is kept.
+
+        Those who waited for it meanwhile get the same error: they do not try again one after the other.
+        """
         with self._lock:
             entry = self._found.setdefault(key, _Entry())
             self._found.move_to_end(key)
         with entry.lock:
+            if entry.failed is not None:
+                raise entry.failed
             if not entry.made:
                 try:
                     made = make()
-                except BaseException:
+                except BaseException as error:
+                    entry.failed = error if isinstance(error, Exception) else None
                     with self._lock:
                         if self._found.get(key) is entry:
                             del self._found[key]

@@ -1,22 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Defended pictures and Grad-CAM overlays of any image of a finished run, drawn in a guarded process when asked for."""
 
+import hashlib
+import json
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from radproof import __version__
 from radproof.api.http.problems import Problem
 from radproof.api.people.access import Caller
 from radproof.api.results.caching import MEGABYTE, BoundedCache
 from radproof.api.results.finished import folder
-from radproof.api.results.pictures import Shown, picture, png, source, tag, unit
+from radproof.api.results.pictures import Shown, picture, png, shape, source, tag
 from radproof.api.results.results import ImageRow, RunImages, run_images
 from radproof.api.screening.drawers import Subject
 from radproof.api.service import Service
 from radproof.store.tables import Model, Run
 
+_GONE = "the run's model was removed, so this picture cannot be drawn"
 _DRAWN: BoundedCache[bytes] = BoundedCache(1000, 64 * MEGABYTE, len)
 
 
@@ -37,13 +42,35 @@ def shown(service: Service, who: Caller, run: Run, name: str, kind: str, *, stor
     row = images.one(name)
     if stored or kind not in row.drawn:
         return picture(service.settings, run, name, kind, stored=stored)
-    key = run.id, kind, tag(service.settings, run, name, kind, stored)
+    subject = _subject(service, run, images)
+    key = run.id, _mark(tag(service.settings, run, name, kind, stored), subject)
     known = _DRAWN.known(key)
     if known is None:
         service.limits.take("screen", who.user_id)
-        with service.screeners.drawers.place():
-            known = _DRAWN.get(key, lambda: _draw(service, run, images, row, kind))
+        drawers = service.screeners.drawers
+
+        def make() -> bytes:
+            with drawers.place():
+                return _draw(service, run, images, row, kind, subject)
+
+        with drawers.asking():
+            known = _DRAWN.get(key, make)
     return Shown(known)
+
+
+def mark(service: Service, run: Run, name: str, kind: str, stored: bool) -> str:
+    """What a picture's entity tag is made of; of one that is drawn, also who draws it.
+
+    Raises Problem 404 for no such image, and where the model that would draw is gone.
+    """
+    images = run_images(service.settings, run)
+    row, own = images.one(name), tag(service.settings, run, name, kind, stored)
+    return own if stored or kind not in row.drawn else _mark(own, _subject(service, run, images))
+
+
+def _mark(own: str, subject: Subject) -> str:
+    told = [own, __version__, subject.name, subject.version]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def classes(images: RunImages, row: ImageRow) -> Classes:
@@ -59,17 +86,20 @@ def classes(images: RunImages, row: ImageRow) -> Classes:
     return Classes(moved, moved)
 
 
-def _draw(service: Service, run: Run, images: RunImages, row: ImageRow, kind: str) -> bytes:
+def _draw(service: Service, run: Run, images: RunImages, row: ImageRow, kind: str, subject: Subject) -> bytes:
     settings = service.settings
     of = "original" if kind == "cam_before" else "attacked"
     content, top = source(settings, run, row.id, of)
-    pixels = unit(content, top)
-    channels = pixels.shape[2]
+    height, width, channels = shape(content)
+    del content  # nothing large is kept while this waits for its turn
     with suppress(Problem):  # colour whose channels agree is stored as grey; the model takes what the original has
-        channels = max(channels, unit(*source(settings, run, row.id, "original")).shape[2])
+        channels = max(channels, shape(source(settings, run, row.id, "original")[0])[2])
     question: dict[str, Any] = {"kind": kind, "top": top, "channels": channels}
     found = service.screeners.drawers.draw(
-        _subject(service, run, images), content, question | _wanted(images, row, kind), pixels.shape[:2]
+        subject,
+        lambda: source(settings, run, row.id, of)[0],
+        question | _wanted(images, row, kind),
+        (height, width),
     )
     grey = found.shape[2] == 3 and bool((found == found[:, :, :1]).all())
     return png((found[:, :, :1] if grey else found).astype(np.float32) / np.float32(255))
@@ -91,16 +121,29 @@ def _subject(service: Service, run: Run, images: RunImages) -> Subject:
     told = images.drawable
     own = folder(service.settings, run) / "model"
     if (own / "card.yaml").is_file() and not own.is_symlink():
-        return Subject(run.id, own, own, told.fingerprint, told.labels)
+        return Subject(run.id, own, own, told.fingerprint, told.labels, _state(own))
     with service.database.reading() as session:
         model = session.get(Model, run.model_id) if run.model_id else None
     if model is None or model.state != "ready":
-        raise Problem(404, "the run's model was removed, so this picture cannot be drawn")
-    settings = service.settings
+        raise Problem(404, _GONE)
+    path = service.settings.home.resolve() / model.path
     return Subject(
         model.id,
-        settings.home.resolve() / model.path,
-        settings.folder("models", model.id),
+        path,
+        service.settings.folder("models", model.id),
         told.fingerprint,
         told.labels,
+        f"{model.fingerprint} {_state(path)}",
     )
+
+
+def _state(model: Path) -> str:
+    """What tells the model at this path from another that takes its place. Raises Problem 404 where there is none."""
+    found: list[str] = []
+    for file in (model, *(model / name for name in ("card.yaml", "weights.safetensors"))):
+        with suppress(OSError):
+            told = file.stat()
+            found += [f"{told.st_mtime_ns} {told.st_size}"] if file.is_file() else []
+    if not found:
+        raise Problem(404, _GONE)
+    return " ".join(found)

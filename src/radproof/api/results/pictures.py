@@ -26,7 +26,7 @@ from radproof.api.results.caching import MEGABYTE, BoundedCache
 from radproof.api.results.finished import Stamp, folder, stamp
 from radproof.api.results.results import KINDS, RunImages, run_images
 from radproof.core.tables import read_table
-from radproof.data.images import decode_image
+from radproof.data.images import StoredImage, decode_image
 from radproof.errors import BadImage
 from radproof.store.settings import Settings
 from radproof.store.tables import Run
@@ -98,7 +98,7 @@ def source(settings: Settings, run: Run, name: str, kind: str) -> tuple[bytes, i
 
 
 def tag(settings: Settings, run: Run, name: str, kind: str, stored: bool) -> str:
-    """What a picture's entity tag is made of, without drawing it: the image's hash. Raises Problem 404."""
+    """What tells a picture that the run keeps from every other, without making it: its hash. Raises Problem 404."""
     images = run_images(settings, run)
     at = images.table.named(name)
     if at is None:
@@ -196,13 +196,23 @@ def _of_gallery(settings: Settings, run: Run, images: RunImages, name: str, kind
     return png(unit(path.read_bytes(), 0))
 
 
+def shape(content: bytes) -> tuple[int, int, int]:
+    """Height, width and channels, once decoded: colour whose channels agree has one. Raises Problem 404."""
+    height, width, channels = _decoded(content).pixels.shape
+    return height, width, channels
+
+
 def unit(content: bytes, top: int) -> NDArray[np.float32]:
     """(H, W, C) in [0, 1]. Raises Problem 404 for what cannot be shown."""
+    found = _decoded(content)
+    return found.pixels.astype(np.float32) / np.float32(top or found.top)
+
+
+def _decoded(content: bytes) -> StoredImage:
     try:
-        found = decode_image(content, max_pixels=MOST_PIXELS)
+        return decode_image(content, max_pixels=MOST_PIXELS)
     except BadImage as error:
         raise Problem(404, "the picture's file cannot be shown: it is damaged or too large") from error
-    return found.pixels.astype(np.float32) / np.float32(top or found.top)
 
 
 def png(values: NDArray[np.float32]) -> bytes:

@@ -24,6 +24,7 @@ from radproof.api.service import Service
 from radproof.reports.verdicts import ADVICE, HEADLINES
 from radproof.store.tables import GuardFile, Model
 
+Check = Callable[[Session, Caller, str], None]  # of a project
 NOTICE = "Not for diagnosis: this says something about an image and a model, and nothing about a patient."
 NO_GUARD = "no detector is taught for this model; a developer teaches one on the model's page, from clean images"
 
@@ -95,11 +96,12 @@ def screenable(service: Service, who: Caller) -> list[Screenable]:
 
 
 async def screen(
-    request: Request, service: Service, who: Caller, heard: Callable[[Image], None] | None = None
+    request: Request, service: Service, who: Caller, check: Check, heard: Callable[[Image], None] | None = None
 ) -> ScreeningAnswer:
     """Take the form's image, and have it judged; `heard` is told what was asked once the form is read.
 
-    Raises Problem 400 to 429 and 503.
+    `check` raises where the caller may not have images judged in the model's project now. Raises Problem 400 to 429
+    and 503.
     """
     if int_of(request.headers.get("content-length")) == 0:
         raise Problem(422, "the form is empty; expected image and model")
@@ -111,13 +113,14 @@ async def screen(
         if not image.model:
             raise Problem(422, "the form has no model; expected the name of one, as /api/v1/models lists them")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(service.screeners.threads, partial(judge, service, who, image))
+        return await loop.run_in_executor(service.screeners.threads, partial(judge, service, who, image, check))
 
 
-def judge(service: Service, who: Caller, image: Image) -> ScreeningAnswer:
-    """One image before one model. Raises Problem 404, 409, 422, 429, 503."""
+def judge(service: Service, who: Caller, image: Image, check: Check) -> ScreeningAnswer:
+    """One image before one model. Raises Problem 403, 404, 409, 422, 429, 503."""
     with service.database.reading() as session:
         model = owned(session, Model, image.model, who)
+        check(session, who, model.project_id)
         opening = _opening(service, session, model)
     opened, said = service.screeners.screen(opening, image.path, image.view)
     name, found = image.sha256[:16], said.screening

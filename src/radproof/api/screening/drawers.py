@@ -5,8 +5,8 @@ import base64
 import binascii
 import os
 import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,10 @@ from radproof.store.settings import Settings
 DRAW = "radproof.assess.draw_server:serve"
 MOST_OPEN = 1  # each holds about 1 GB
 REST = 300.0  # seconds without a picture, after which it is closed
-MOST_WAITING = 8  # requests in all, the one that is drawn among them: each holds a thread of the server
+MOST_WAITING = 8  # pictures, the one that is drawn among them
+MOST_ASKING = (
+    16  # requests in all, those who wait for what another one asked for too: each holds a thread of the server
+)
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,12 @@ class Subject:
     folder: Path  # all that the process may read of it
     fingerprint: str  # as the run assessed it
     labels: tuple[str, ...]
+    state: str = ""  # of its file, now
 
     @property
     def version(self) -> str:
         """What has to be the same for a process to serve again."""
-        return "\n".join((self.fingerprint, *self.labels))
+        return "\n".join((self.fingerprint, self.state, *self.labels))
 
 
 class Drawer:
@@ -61,8 +65,13 @@ class Drawer:
         """Whether it is there, and drew of the same model."""
         return self.alive and version == self._version
 
-    def draw(self, content: bytes, question: Mapping[str, Any], size: tuple[int, int]) -> NDArray[np.uint8]:
-        """(H, W, 1 or 3) of a stored image of that height and width. Raises FailedToOpen, Problem 422 and 503."""
+    def draw(
+        self, content: Callable[[], bytes], question: Mapping[str, Any], size: tuple[int, int]
+    ) -> NDArray[np.uint8]:
+        """(H, W, 1 or 3) of a stored image of that height and width, which is read once its turn has come.
+
+        Raises FailedToOpen, Problem 422 and 503, and what `content` raises.
+        """
         with self._held.turn():
             due = time.monotonic() + self._patience.image
             sketch = self._held.ask(Sketch, question, partial(_put, content))
@@ -100,21 +109,20 @@ class Drawers:
         self.rest: float | None = REST
         self._settings, self._spool = settings, spool
         self._pool: Pool[Drawer] = Pool(MOST_OPEN, MOST_WAITING, "draw")
-        self._places, self._lock = BoundedSemaphore(MOST_WAITING), Lock()
+        self._places, self._asking = BoundedSemaphore(MOST_WAITING), BoundedSemaphore(MOST_ASKING)
+        self._lock = Lock()
         self._timer: Timer | None = None
 
-    @contextmanager
-    def place(self) -> Generator[None]:
-        """One of those who wait. Raises Problem 429 where there are too many."""
-        if not self._places.acquire(blocking=False):
-            raise Problem(429, "many pictures are being drawn; come back in 2 s", headers=COME_BACK)
-        try:
-            yield
-        finally:
-            self._places.release()
+    def place(self) -> AbstractContextManager[None]:
+        """One picture of those that wait. Raises Problem 429 where there are too many."""
+        return _one_of(self._places)
+
+    def asking(self) -> AbstractContextManager[None]:
+        """One request of those that wait for a picture. Raises Problem 429 where there are too many."""
+        return _one_of(self._asking)
 
     def draw(
-        self, subject: Subject, content: bytes, question: Mapping[str, Any], size: tuple[int, int]
+        self, subject: Subject, content: Callable[[], bytes], question: Mapping[str, Any], size: tuple[int, int]
     ) -> NDArray[np.uint8]:
         """One picture of a stored image; blocks until it is there. Raises Problem 422, 429, 503."""
         self._stay()
@@ -148,11 +156,23 @@ class Drawers:
     def _start(self, subject: Subject) -> Drawer:
         labels: Sequence[str] = list(subject.labels)
         told = {"model": str(subject.model), "fingerprint": subject.fingerprint, "labels": labels}
-        task = Task(self.task, {**told, "threads": self._settings.threads}, [subject.folder], self.paths)
+        given = {**told, "threads": self._settings.threads}
+        task = Task(self.task, given, [subject.folder], self.paths, self._settings.screening_models + MOST_OPEN)
         return Drawer(subject.version, task, self._spool, self.patience)
 
 
-def _put(content: bytes, place: Path) -> None:
+@contextmanager
+def _one_of(places: BoundedSemaphore) -> Generator[None]:
+    if not places.acquire(blocking=False):
+        raise Problem(429, "many pictures are being drawn; come back in 2 s", headers=COME_BACK)
+    try:
+        yield
+    finally:
+        places.release()
+
+
+def _put(content: Callable[[], bytes], place: Path) -> None:
+    image = content()
     made = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(made, "wb") as file:
-        file.write(content)
+        file.write(image)

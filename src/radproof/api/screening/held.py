@@ -17,8 +17,9 @@ from radproof.core.guard_memory import guard_memory
 from radproof.core.records import Record
 from radproof.core.resident import Gone, Resident, Silent
 from radproof.errors import BadInput
+from radproof.jobs.doing import scrub
 
-MEMORY, SHARE = 8_000_000_000, 0.75  # bytes that one process may hold: so many, and such a share of the machine's
+MEMORY, SHARE = 8_000_000_000, 0.75  # bytes that one process may hold; share of the machine's that all may together
 _ANEW = "; the next image starts it anew"
 _RETRY = {"Retry-After": "5"}
 T = TypeVar("T", bound=Record)
@@ -43,6 +44,7 @@ class Task:
     arguments: Mapping[str, Any]
     read: Sequence[Path]
     paths: Sequence[Path] = ()
+    among: int = 1  # processes that may be open at a time, itself too: each has its part of the memory
 
 
 class FailedToOpen(Exception):
@@ -55,13 +57,13 @@ class Held(Generic[T]):
     def __init__(self, first: type[T], task: Task, spool: Spool, patience: Patience, failed: str) -> None:
         room = spool.room()
         self._kind, self._failed, self._patience = first, failed, patience
-        self._spool, self._room, self._image = spool, room, room / "image"
+        self._spool, self._room, self._image, self._task = spool, room, room / "image", task
         self._turn, self._number = Lock(), 0
         self._first: T | None = None
         self._began = time.monotonic()
         given = {**task.arguments, "image": str(self._image)}
         try:
-            limits = Limits(memory=guard_memory(MEMORY, share=SHARE), cpu=None, wall=None)
+            limits = Limits(memory=guard_memory(MEMORY, share=SHARE / task.among), cpu=None, wall=None)
             read = [room, *task.read]
             self._resident = Resident(task.name, given, room, read=read, limits=limits, paths=task.paths)
         except BaseException:
@@ -122,7 +124,7 @@ class Held(Generic[T]):
         except Gone:
             error = self._resident.error
             if isinstance(error, BadInput):
-                raise FailedToOpen(str(error)) from None
+                raise FailedToOpen(self._plain(str(error))) from None
             raise
         self._first = parsed(self._kind, line)
         return self._first
@@ -131,8 +133,24 @@ class Held(Generic[T]):
         """In words: what happened to the process."""
         own = self._resident.error
         if own is not None and "was stopped: " in str(own):  # the guard's own words; others may repeat the file's
-            return Problem(503, f"{self._failed}: {own}{_ANEW}", headers=_RETRY)
+            return Problem(503, f"{self._failed}: {self._plain(str(own))}{_ANEW}", headers=_RETRY)
         if isinstance(error, Silent):
             seconds = f"{self._patience.image:g} s"
             return Problem(503, f"{self._failed} within {seconds}, and its process was ended{_ANEW}")
-        return Problem(503, f"{self._failed}: {error}, and its process was ended{_ANEW}", headers=_RETRY)
+        return Problem(
+            503, f"{self._failed}: {self._plain(str(error))}, and its process was ended{_ANEW}", headers=_RETRY
+        )
+
+    def _plain(self, text: str) -> str:
+        """A sentence without the server's paths: what the process was given is called what it is."""
+        named = {value: f"the {name}" for name, value in self._task.arguments.items() if isinstance(value, str)}
+        names = {path: words for path, words in named.items() if path.startswith("/")}
+        names = {
+            **{str(path): "its folder" for path in self._task.read},
+            str(self._room): "its folder",
+            str(self._image): "the image",
+            **names,
+        }
+        for path in sorted(names, key=len, reverse=True):
+            text = text.replace(path, names[path])
+        return scrub(text, self._spool.root.parent)

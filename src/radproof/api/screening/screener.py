@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from radproof.api.screening.drawers import Drawers
+from radproof.api.screening.drawers import MOST_OPEN, Drawers
 from radproof.api.screening.held import Patience, Task
 from radproof.api.screening.kept import Kept
 from radproof.api.screening.pool import Pool
@@ -71,5 +71,6 @@ class Screeners:
 
     def _start(self, opening: Opening) -> Kept:
         told = {"model": str(opening.model), "guard": str(opening.guard), "threads": self.settings.threads}
-        task = Task(self._task, told, [opening.guard, opening.folder], self._paths)
+        among = self.settings.screening_models + MOST_OPEN
+        task = Task(self._task, told, [opening.guard, opening.folder], self._paths, among)
         return Kept(opening.guard_id, task, self._spool, self._patience)

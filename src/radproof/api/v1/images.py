@@ -10,9 +10,8 @@ from radproof.api.http.etags import PRIVATE, conditional, fresh
 from radproof.api.http.paging import Cursor, Limit
 from radproof.api.http.problems import responses
 from radproof.api.people.access import Caller, Viewer, owned
-from radproof.api.results.drawing import shown
+from radproof.api.results.drawing import mark, shown
 from radproof.api.results.exports import exported
-from radproof.api.results.pictures import tag
 from radproof.api.results.results import BudgetOutcome, Facet, Filters, ImageRow, Kind, Outcome, run_images
 from radproof.api.service import Here, Service
 from radproof.store.tables import Run
@@ -108,9 +107,9 @@ def drawn(request: Request, here: Here, who: Viewer, id: str, image: str, kind: 
     What the image's `drawn` names is drawn when it is asked for, which takes seconds: the model is opened for it.
     """
     run = _run(here, id, who)
-    mark = f'"{tag(here.settings, run, image, kind, stored)[:32]}"'
-    headers = {"ETag": mark, "Cache-Control": PRIVATE, "X-Content-Type-Options": "nosniff"}
-    if fresh(request, mark):
+    etag = f'"{mark(here, run, image, kind, stored)[:32]}"'
+    headers = {"ETag": etag, "Cache-Control": PRIVATE, "X-Content-Type-Options": "nosniff"}
+    if fresh(request, etag):
         return Response(None, 304, headers)
     found = shown(here, who, run, image, kind, stored=stored)
     if found.amplified is not None:

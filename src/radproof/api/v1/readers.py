@@ -4,10 +4,11 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
+from radproof.api.http.etags import conditional, unchanged
 from radproof.api.http.idempotency import Single
 from radproof.api.http.paging import Cursor, Limit, Page, paged
 from radproof.api.http.problems import responses
@@ -42,7 +43,7 @@ class NewReaderTest(BaseModel, extra="forbid"):
 
 
 class ReaderTestOut(BaseModel):
-    """A test; what it is made of is told to developers and to those who finished it."""
+    """A test; what it is made of is told to those who finished it, and to developers not in the middle of it."""
 
     id: str
     project: str
@@ -128,7 +129,7 @@ class OutcomeOut(BaseModel):
 def seen(session: Session, test: ReaderTest, who: Caller, own: Standing | None = None) -> ReaderTestOut:
     """A test as this caller may see it; `own`: how far they are, where that is known."""
     own = own or standing(session, test, who.user_id)
-    open_ = own.finished or own.given_up or who.may("developer")
+    open_ = outcomes.may_know(own, who)
     return ReaderTestOut(
         id=test.id,
         project=test.project_id,
@@ -164,20 +165,21 @@ def make_reader_test(here: Here, who: Developer, wanted: NewReaderTest, single: 
     def work(session: Session) -> ReaderTestOut:
         return seen(session, asking.keep(here, session, who, test), who)
 
-    return single.made(wanted, work)
+    return single.made(wanted, work, "/api/v1/readers")
 
 
-@router.get("/readers/{id}", responses=responses(401, 403, 404))
-def read_reader_test(here: Here, who: Clinician, id: str) -> ReaderTestOut:
+@router.get("/readers/{id}", response_model=ReaderTestOut, responses=responses(401, 403, 404))
+def read_reader_test(request: Request, here: Here, who: Clinician, id: str) -> Response:
     """One test, and how far the caller is."""
     with here.database.reading() as session:
-        return seen(session, owned(session, ReaderTest, id, who), who)
+        return conditional(request, seen(session, owned(session, ReaderTest, id, who), who))
 
 
-@router.delete("/readers/{id}", status_code=204, responses=responses(401, 403, 404))
-def remove_reader_test(here: Here, who: Developer, id: str) -> Response:
+@router.delete("/readers/{id}", status_code=204, responses=responses(401, 403, 404, 412))
+def remove_reader_test(request: Request, here: Here, who: Developer, id: str) -> Response:
     """A test with all of its answers."""
     with here.database.writing() as session:
+        unchanged(request, seen(session, owned(session, ReaderTest, id, who), who))
         asking.remove(here, session, who, id)
     return Response(status_code=204)
 

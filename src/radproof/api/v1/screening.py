@@ -7,6 +7,7 @@ from radproof.api.http.forms import form_body
 from radproof.api.http.problems import responses
 from radproof.api.http.wanted import IMAGE
 from radproof.api.people.access import Clinician
+from radproof.api.readers.taking import check_unread
 from radproof.api.screening.answering import ScreeningAnswer, screen
 from radproof.api.service import Here
 
@@ -26,6 +27,7 @@ _WORDS = {
 async def screen_image(request: Request, here: Here, who: Clinician) -> ScreeningAnswer:
     """Judge one image before a model's answer is used: what the model says, and whether to believe it.
 
-    Nothing of the image is kept; 422 with the reason for a file that cannot be judged, 429 where too many wait.
+    Nothing of the image is kept; 422 with the reason for a file that cannot be judged, 429 where too many wait, 403 in
+    the middle of a reader test of the model's project.
     """
-    return await screen(request, here, who)
+    return await screen(request, here, who, check_unread)

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from radproof.api.http.problems import Problem
 from radproof.api.http.render import fragment, page
 from radproof.api.people.access import Caller, Clinician
+from radproof.api.readers.taking import UNSCREENED, check_unread, middles, ways
 from radproof.api.screening.answering import (
     NOTICE,
     Image,
@@ -93,7 +94,11 @@ def told(answer: ScreeningAnswer) -> Told:
 
 @router.get("/screen")
 def form(request: Request, here: Here, who: Clinician, model: str = "") -> Response:
-    """Choose a model and an image."""
+    """Choose a model and an image. Raises Problem 403 where a reader test is in the way of all of them."""
+    with here.database.reading() as session:
+        closed = middles(session, who)
+    if closed and not _open(here, who):
+        raise Problem(403, UNSCREENED, links=ways(next(iter(closed.values()))))
     return _page(request, here, who, Asked(model))
 
 
@@ -102,13 +107,18 @@ async def answer(request: Request, here: Here, who: Clinician) -> Response:
     """The same page with what was said; nothing of it is kept, so that there is no other page to go to."""
     heard: list[Image] = []
     headers: dict[str, str] = {}
+    links: tuple[tuple[str, str], ...] = ()
+    alone = bool(request.headers.get(PIECE))
     try:
-        found, status, oops = told(await screen(request, here, who, heard.append)), 200, ""
+        found, status, oops = told(await screen(request, here, who, check_unread, heard.append)), 200, ""
     except Problem as problem:
+        if problem.links and not alone:
+            raise
+        links = problem.links
         found, status, oops, headers = None, problem.status, problem.detail, problem.headers
     except RadproofError as error:
         found, status, oops = None, error.http_status, str(error)
-    draw = _fragment if request.headers.get(PIECE) else partial(_page, request)
+    draw = partial(_fragment, links) if alone else partial(_page, request)
     made = await run_in_threadpool(draw, here, who, _asked(heard), found, oops, status)
     made.headers.update({**headers, "Cache-Control": "no-store"})
     return made
@@ -118,9 +128,17 @@ def _asked(heard: list[Image]) -> Asked:
     return Asked(heard[0].model, heard[0].view or "", image=heard[0].sha256[:16]) if heard else Asked()
 
 
-def _fragment(here: Service, who: Caller, asked: Asked, found: Told | None, oops: str, status: int) -> Response:
+def _fragment(
+    links: tuple[tuple[str, str], ...],
+    here: Service,
+    who: Caller,
+    asked: Asked,
+    found: Told | None,
+    oops: str,
+    status: int,
+) -> Response:
     asked = _named(asked, _choices(screenable(here, who)))
-    made = fragment("screening_answer", told=found, oops=oops, code=status, notice=NOTICE, asked=asked)
+    made = fragment("screening_answer", told=found, oops=oops, code=status, notice=NOTICE, asked=asked, links=links)
     made.status_code = status
     return made
 
@@ -134,7 +152,7 @@ def _page(
     oops: str = "",
     status: int = 200,
 ) -> Response:
-    models = screenable(here, who)
+    models = _open(here, who)
     choices = _choices([one for one in models if one.guard])
     if oops and asked.model not in dict(choices) and len(choices) > 1:
         choices = [("", "Choose a model"), *choices]  # no model is chosen for anybody after one was lost
@@ -153,7 +171,15 @@ def _page(
         notice=NOTICE,
         megabytes=here.settings.image_megabytes,
         choices=choices,
+        links=(),
     )
+
+
+def _open(here: Service, who: Caller) -> list[Screenable]:
+    """Models of the projects in which the caller is in the middle of no reader test."""
+    with here.database.reading() as session:
+        closed = middles(session, who)
+    return [one for one in screenable(here, who) if one.model.project_id not in closed]
 
 
 def _named(asked: Asked, choices: list[tuple[str, str]]) -> Asked:
