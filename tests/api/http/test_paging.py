@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists page by page, tags, and requests that make one thing only."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from threading import Barrier
 
 import pytest
 from pydantic import BaseModel
 from sqlalchemy import func, select, update
 from starlette.requests import Request
+from starlette.responses import Response
 from tests.api.conftest import House
 
 from radproof.api.http.etags import conditional, etag, unchanged
@@ -115,8 +118,8 @@ def test_a_change_of_what_has_changed_is_refused() -> None:
         assert told.value.status == 412
 
 
-def once(house: House, key: str = "k" * 64) -> Once:
-    return Once(house.service, "/api/v1/things", key)
+def once(house: House, key: str | None = "k" * 64) -> Callable[..., Response]:
+    return partial(Once(house.service, key).made, place="/api/v1/things")
 
 
 def test_the_same_request_makes_one_thing_and_gives_the_same_answer(house: House) -> None:
@@ -126,8 +129,8 @@ def test_the_same_request_makes_one_thing_and_gives_the_same_answer(house: House
         made.append(1)
         return Told(id=f"thing-{len(made)}")
 
-    first = once(house).made({"a": 1}, work)
-    again = once(house).made({"a": 1}, work)
+    first = once(house)({"a": 1}, work)
+    again = once(house)({"a": 1}, work)
     assert made == [1]
     assert (first.status_code, again.status_code) == (201, 201)
     assert first.body == again.body
@@ -137,11 +140,11 @@ def test_the_same_request_makes_one_thing_and_gives_the_same_answer(house: House
 
 
 def test_another_request_with_the_key_is_refused_and_another_key_makes_another(house: House) -> None:
-    once(house).made({"a": 1}, lambda _: Told(id="1"))
+    once(house)({"a": 1}, lambda _: Told(id="1"))
     with pytest.raises(Problem) as told:
-        once(house).made({"a": 2}, lambda _: Told(id="2"))
+        once(house)({"a": 2}, lambda _: Told(id="2"))
     assert told.value.status == 422
-    assert b'"2"' in once(house, "l" * 64).made({"a": 2}, lambda _: Told(id="2")).body
+    assert b'"2"' in once(house, "l" * 64)({"a": 2}, lambda _: Told(id="2")).body
 
 
 def test_what_failed_frees_the_key_and_leaves_nothing(house: House) -> None:
@@ -150,10 +153,10 @@ def test_what_failed_frees_the_key_and_leaves_nothing(house: House) -> None:
         raise Problem(409, "no")
 
     with pytest.raises(Problem):
-        once(house).made({}, work)
+        once(house)({}, work)
     with house.service.database.reading() as session:
         assert session.execute(select(func.count()).select_from(Idempotency)).scalar_one() == 0
-    assert once(house).made({}, lambda _: Told(id="1")).status_code == 201
+    assert once(house)({}, lambda _: Told(id="1")).status_code == 201
 
 
 def test_web_race_a_double_submit_makes_one_thing_only(house: House) -> None:
@@ -168,7 +171,7 @@ def test_web_race_a_double_submit_makes_one_thing_only(house: House) -> None:
     def submit(_: int) -> int:
         together.wait()
         try:
-            return once(house).made({}, work).status_code
+            return once(house)({}, work).status_code
         except Problem as problem:
             return problem.status
 
@@ -182,26 +185,26 @@ def test_web_race_a_double_submit_makes_one_thing_only(house: House) -> None:
 
 
 def test_a_request_at_work_is_waited_for_until_it_must_have_died(house: House) -> None:
-    once(house).made({}, lambda _: Told(id="1"))
+    once(house)({}, lambda _: Told(id="1"))
     with house.service.database.writing() as session:
         session.execute(update(Idempotency).values(status=None, body=""))
     with pytest.raises(Problem) as told:
-        once(house).made({}, lambda _: Told(id="2"))
+        once(house)({}, lambda _: Told(id="2"))
     assert told.value.status == 409
     assert told.value.headers["Retry-After"]
     with house.service.database.writing() as session:
         session.execute(update(Idempotency).values(created=now() - AT_WORK - timedelta(seconds=1)))
-    assert b'"2"' in once(house).made({}, lambda _: Told(id="2")).body
+    assert b'"2"' in once(house)({}, lambda _: Told(id="2")).body
 
 
 def test_keys_are_forgotten_after_a_day(house: House) -> None:
-    once(house).made({}, lambda _: Told(id="1"))
+    once(house)({}, lambda _: Told(id="1"))
     with house.service.database.writing() as session:
         session.execute(update(Idempotency).values(created=now() - KEPT - timedelta(seconds=1)))
-    assert b'"2"' in once(house).made({"other": 1}, lambda _: Told(id="2")).body
+    assert b'"2"' in once(house)({"other": 1}, lambda _: Told(id="2")).body
 
 
 def test_without_a_key_every_request_is_a_new_one(house: House) -> None:
     for name in ("1", "2"):
-        found = Once(house.service, "/things", None).made({}, lambda _, name=name: Told(id=name))
+        found = once(house, None)({}, lambda _, name=name: Told(id=name))
         assert name.encode() in found.body

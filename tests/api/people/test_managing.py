@@ -246,6 +246,18 @@ def test_projects_are_made_and_renamed_once_per_name(house: House, root: Person)
     assert root.client.post(f"{ADMIN}/projects", json={"name": "a\u202eb"}).status_code == 422
 
 
+def test_a_change_of_what_has_changed_is_refused(root: Person) -> None:
+    """Of a person, of a project, of the account: If-Match."""
+    project = {"name": "renamed"}
+    changes = [("/admin/people/" + root.id, {"role": "admin"}), ("/account", {"project": root.project})]
+    for at, told in (*changes, (f"/admin/projects/{root.project}", project)):
+        address = f"/api/v1{at}"
+        assert root.client.patch(address, json=told, headers={"If-Match": '"old"'}).status_code == 412
+        first = root.client.patch(address, json=told)
+        tag = first.headers.get("etag") or root.client.get(address).headers["etag"]
+        assert root.client.patch(address, json=told, headers={"If-Match": tag}).status_code == 200
+
+
 @pytest.mark.parametrize("name", ["x", "../x", "usr_" + "0" * 26, "prj_" + "0" * 26, "%2e%2e%2f", "a'b", "💥"])
 def test_traversal_in_ids_of_people_and_projects(root: Person, name: str) -> None:
     for method, path, told in (

@@ -202,14 +202,37 @@ def test_guards_and_checks_are_begun_for_what_is_ready(house: House) -> None:
     assert who.client.post(f"/api/v1/models/{model}/check", json={"data": data}).status_code == 409
     with house.service.database.writing() as session:
         session.execute(select(Job).where(Job.kind == "check")).scalar_one().state = "done"
-    for wrong in ({"rate": 2}, {"detector": "../x"}, {"out": "/etc"}):
+    for wrong in ({"rate": 2}, {"rate": 0.5}, {"detector": "../x"}, {"detector": "nonsense"}, {"out": "/etc"}):
         assert who.client.post(f"/api/v1/models/{model}/guards", json={"data": data, **wrong}).status_code == 422
+    for wrong in ({"rate": "50"}, {"rate": "nan"}, {"rate": "x"}, {"detector": "nonsense"}):
+        assert who.client.post(f"/models/{model}/guards", data={"data": data, **wrong}).status_code == 422
     made = who.client.post(f"/api/v1/models/{model}/guards", json={"data": data, "rate": 0.1})
     assert made.status_code == 201 and made.json()["state"] == "teaching"
+    assert made.headers["location"] == f"/api/v1/models/{model}/guards/{made.json()['id']}"
     assert [one["id"] for one in get(who, f"/models/{model}/guards")["items"]] == [made.json()["id"]]
     assert who.client.delete(f"/api/v1/models/{model}/guards/{made.json()['id']}").status_code == 204
     with house.service.database.reading() as session:
         assert session.execute(select(GuardFile)).scalars().all() == []
+
+
+def test_what_has_changed_since_it_was_read_is_not_removed(house: House) -> None:
+    who = house.person()
+    model, data = ready(house, who)
+    guard = who.client.post(f"/api/v1/models/{model}/guards", json={"data": data}).json()["id"]
+    for at in (f"/models/{model}/guards/{guard}", f"/models/{model}", f"/data/{data}"):
+        address = f"/api/v1{at}"
+        tag = who.client.get(address).headers["etag"]
+        assert who.client.delete(address, headers={"If-Match": '"old"'}).status_code == 412
+        assert who.client.delete(address, headers={"If-Match": tag}).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("path", "called"),
+    [("readers", "reader test"), ("plans", "plan"), ("data", "data set"), ("models", "model"), ("runs", "run")],
+)
+def test_what_is_not_there_is_called_as_people_call_it(house: House, path: str, called: str) -> None:
+    told = house.person().client.get(f"/api/v1/{path}/{new_id('run')}")
+    assert (told.status_code, told.json()["detail"]) == (404, f"no {called} of that name in your projects")
 
 
 def test_a_file_that_was_swept_meanwhile_is_kept_again(house: House) -> None:

@@ -36,22 +36,23 @@ class Once:
     """One request that may come again."""
 
     service: Service
-    path: str
     key: str | None  # sha256 of user, method, path and the header; None: no header, every request is a new one
 
-    def made(self, told: Any, work: Work, status: int = 201) -> Response:
+    def made(self, told: Any, work: Work, place: str, status: int = 201) -> Response:
         """Do `work` in one transaction, together with the note of its answer; or give the answer that it gave before.
 
-        `told` is what was asked, as JSON values or a model. Raises Problem 422 where the key came with another
+        `told` is what was asked, as JSON values or a model; `place` is under which what is made is found by its id.
+        Jobs that it queued are handed to the engine. Raises Problem 422 where the key came with another
         request, 409 where the first one is still at work; what `work` raises frees the key.
         """
         if self.key is None:
             with self.service.database.writing() as session:
-                answer = work(session)
-            return self._answer(status, answer.model_dump_json())
+                body = work(session).model_dump_json()
+            self.service.jobs.dispatch()
+            return _answer(place, status, body)
         asked = _digest(told)
         if not self._reserve(asked):
-            return self._again(asked)
+            return self._again(asked, place)
         try:
             with self.service.database.writing() as session:
                 body = work(session).model_dump_json()
@@ -60,7 +61,8 @@ class Once:
             with self.service.database.writing() as session:
                 session.execute(delete(Idempotency).where(Idempotency.key == self.key, Idempotency.status.is_(None)))
             raise
-        return self._answer(status, body)
+        self.service.jobs.dispatch()
+        return _answer(place, status, body)
 
     def _reserve(self, asked: str) -> bool:
         try:
@@ -74,7 +76,7 @@ class Once:
             return False
         return True
 
-    def _again(self, asked: str) -> Response:
+    def _again(self, asked: str, place: str) -> Response:
         with self.service.database.reading() as session:
             found = session.get(Idempotency, self.key)
         if found is not None and found.request != asked:
@@ -83,14 +85,7 @@ class Once:
             raise Problem(
                 409, "the first request with this Idempotency-Key is still at work", headers={"Retry-After": "1"}
             )
-        return self._answer(found.status, found.body, replayed=True)
-
-    def _answer(self, status: int, body: str, *, replayed: bool = False) -> Response:
-        name = json.loads(body).get("id")
-        headers = {"Location": f"{self.path}/{name}"} if name and status in (201, 202) else {}
-        if replayed:
-            headers["Idempotent-Replayed"] = "true"
-        return Response(body, status, headers, "application/json")
+        return _answer(place, found.status, found.body, replayed=True)
 
 
 def once(
@@ -109,7 +104,7 @@ def once(
     ] = None,
 ) -> Once:
     """As a dependency of a POST."""
-    return Once(here, request.url.path, key and _digest([who.user_id, request.method, request.url.path, key]))
+    return Once(here, key and _digest([who.user_id, request.method, request.url.path, key]))
 
 
 Single = Annotated[Once, Depends(once)]
@@ -119,3 +114,10 @@ def _digest(told: Any) -> str:
     if isinstance(told, BaseModel):
         told = told.model_dump(mode="json")
     return hashlib.sha256(canonical_json(told).encode()).hexdigest()
+
+
+def _answer(place: str, status: int, body: str, *, replayed: bool = False) -> Response:
+    headers = {"Location": f"{place}/{json.loads(body)['id']}"}
+    if replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(body, status, headers, "application/json")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who asks, and what they may see: every route takes one of these as a dependency, and nothing else decides."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
@@ -11,10 +11,26 @@ from sqlalchemy.orm import Session
 
 from radproof.api.http.problems import Problem
 from radproof.store.ids import is_id
-from radproof.store.tables import Job, Owned, Role
+from radproof.store.tables import DataSet, File, GuardFile, Job, Model, Owned, ReaderTest, Role, Run, SavedPlan
 
 RANKS: dict[str, int] = {"viewer": 0, "clinician": 1, "developer": 2, "admin": 3}
 T = TypeVar("T", bound=Owned)
+
+_CALLED: Mapping[type[Owned], str] = {
+    Model: "model",
+    DataSet: "data set",
+    GuardFile: "guard",
+    SavedPlan: "plan",
+    Run: "run",
+    ReaderTest: "reader test",
+    Job: "job",
+    File: "file",
+}
+
+
+def called(kind: type[Owned]) -> str:
+    """What people call such a thing."""
+    return _CALLED[kind]
 
 
 @dataclass(frozen=True)
@@ -66,7 +82,7 @@ def owned(session: Session, kind: type[T], name: str, who: Caller) -> T:
     """
     found = session.get(kind, name) if is_id(name) else None
     if found is None or found.project_id not in who.projects:
-        raise Problem(404, f"no {kind.__name__.lower()} of that name in your projects")
+        raise Problem(404, f"no {called(kind)} of that name in your projects")
     return found
 
 
@@ -79,7 +95,7 @@ def held(session: Session, kind: type[T], name: str, who: Caller) -> T:
     jobs = select(Job.id).where(Job.subject_id == found.id).order_by(Job.id)
     session.execute(jobs.with_for_update(key_share=True))
     if session.get(kind, name, with_for_update={"key_share": True}, populate_existing=True) is None:  # gone meanwhile
-        raise Problem(404, f"no {kind.__name__.lower()} of that name in your projects")
+        raise Problem(404, f"no {called(kind)} of that name in your projects")
     return found
 
 

@@ -136,6 +136,13 @@ def projects(service: Service, cursor: str | None = None, limit: int = 50) -> tu
     return shown, sealed(shown[-1].name) if len(found) > limit else None
 
 
+def project(service: Service, project_id: str) -> ProjectFacts:
+    """One of them. Raises Problem 404."""
+    with service.database.reading() as session:
+        found = _project(session, project_id)
+        return _facts(session, service, found, service.files.used(session, found.id))
+
+
 def new_project(service: Service, who: Caller, name: str) -> ProjectFacts:
     """With the administrator who made it as its first member. Raises Problem 403, BadInput, Taken."""
     by_session(who)

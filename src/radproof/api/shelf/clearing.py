@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from radproof.api.http.problems import Problem
-from radproof.api.people.access import Caller, held, owned
+from radproof.api.people.access import Caller, called, held, owned
 from radproof.api.service import Service
 from radproof.api.shelf.holdings import job_of, tell, word
 from radproof.errors import BadInput
@@ -60,7 +60,7 @@ def guard_of(session: Session, who: Caller, model: str, id: str) -> GuardFile:
     """A guard of a model. Raises Problem 404."""
     found = owned(session, GuardFile, id, who)
     if found.model_id != model:
-        raise Problem(404, "no guardfile of that name in your projects")
+        raise Problem(404, f"no {called(GuardFile)} of that name in your projects")
     return found
 
 
@@ -68,7 +68,7 @@ def _unused(session: Session, found: Model | DataSet) -> None:
     column = Run.model_id if isinstance(found, Model) else Run.data_id
     states = session.execute(select(Run.state).where(column == found.id)).scalars().all()
     busy = sum(state in UNFINISHED for state in states)
-    what = "model" if isinstance(found, Model) else "data set"
+    what = called(type(found))
     if busy:
         raise Problem(409, f"{busy} unfinished run(s) use this {what}; cancel them first")
     if states:

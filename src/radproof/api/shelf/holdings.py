@@ -9,7 +9,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, load_only
 
 from radproof.api.http.problems import Problem
-from radproof.api.people.access import Caller, visible
+from radproof.api.people.access import Caller, called, visible
 from radproof.api.service import Service
 from radproof.store.tables import DataSet, GuardFile, Job, Model, Owned, Run, User
 
@@ -109,6 +109,6 @@ def tell(
     service.trail.add(session, action, actor=who.user_id, object=found.id, project=found.project_id, **detail)
 
 
-def word(kind: type[Any]) -> str:
+def word(kind: type[Owned]) -> str:
     """What jobs and the trail call such a thing."""
-    return {Model: "model", DataSet: "data", GuardFile: "guard"}[kind]
+    return called(kind).split()[0]

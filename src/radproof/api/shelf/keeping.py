@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy.orm import Session
 
 from radproof.api.http.problems import Problem
-from radproof.api.people.access import Caller, home_project, owned
+from radproof.api.people.access import Caller, called, home_project, owned
 from radproof.api.service import Service
 from radproof.api.shelf.clearing import guard_of as guard_of
 from radproof.api.shelf.clearing import remove_data as remove_data
@@ -18,6 +18,7 @@ from radproof.api.shelf.clearing import remove_guard as remove_guard
 from radproof.api.shelf.clearing import remove_model as remove_model
 from radproof.api.shelf.holdings import checked_name, job_of, tell, word
 from radproof.api.shelf.room import check_room, keep_file
+from radproof.api.shelf.schemas import MOST_ALARMS, detectors
 from radproof.store.ids import Kind, new_id
 from radproof.store.incoming import Staged
 from radproof.store.tables import UNFINISHED, DataSet, GuardFile, Model
@@ -132,7 +133,11 @@ def make_guard(
     rate: float = 0.05,
     other_data: bool = False,
 ) -> GuardFile:
-    """As add_guard. Raises Problem 409 for a model or data set that is not ready."""
+    """As add_guard. Raises Problem 422 for another detector or rate, 409 for a model or data set that is not ready."""
+    if detector not in detectors():
+        raise Problem(422, f"detector: expected one of {', '.join(detectors())}")
+    if not 0 < rate < MOST_ALARMS:
+        raise Problem(422, f"rate: expected a share of clean images above 0 and under {MOST_ALARMS:g}")
     found, images = _pair(session, who, model, data)
     if found.state != "ready":
         raise Problem(409, "the model is not ready: a guard is taught for one that has its card and was opened")
@@ -208,7 +213,7 @@ def _make(
 def _pair(session: Session, who: Caller, model: str, data: str) -> tuple[Model, DataSet]:
     found, images = owned(session, Model, model, who), owned(session, DataSet, data, who)
     if images.project_id != found.project_id:
-        raise Problem(404, "no dataset of that name in the model's project")
+        raise Problem(404, f"no {called(DataSet)} of that name in the model's project")
     if images.state != "ready":
         raise Problem(409, "the data set is not ready: it is being imported, or could not be")
     running = job_of(session, found.id)

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """How models, data sets and guards are told over the API."""
 
+import json
 from datetime import datetime
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from radproof.store.tables import DataSet, GuardFile, Job, Model
 
+MOST_ALARMS = 0.5  # no guard is promised that flags half of the clean images
 PRIVATE = ("card", "labels", "check")  # of `told`: names of files
 
 
@@ -177,13 +181,20 @@ class DataAgain(BaseModel):
     strict: bool | None = Field(None, description="Leave no file out that cannot be read.")
 
 
+@cache
+def detectors() -> tuple[str, ...]:
+    """Names of the detectors that can be taught."""
+    told = files("radproof.schema").joinpath("parts.json").read_text(encoding="utf-8")
+    return tuple(json.loads(told)["detector"])
+
+
 class NewGuard(BaseModel):
     """A detector to be taught."""
 
     model_config = ConfigDict(extra="forbid")
     data: str = Field(max_length=40, description="A data set of the model's project.")
     detector: str = Field("drift", pattern=r"^[a-z][a-z0-9-]{0,63}$")
-    rate: float = Field(0.05, gt=0, lt=1, description="Share of clean images that may get any alarm.")
+    rate: float = Field(0.05, gt=0, lt=MOST_ALARMS, description="Share of clean images that may get any alarm.")
     other_data: bool = Field(False, description="The model has seen none of these images.")
 
 

@@ -3,10 +3,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, Field
 
 from radproof.api.http.csrf import set_cookie
+from radproof.api.http.etags import conditional, unchanged
 from radproof.api.http.paging import Page
 from radproof.api.http.problems import responses
 from radproof.api.people import accounts
@@ -42,15 +43,16 @@ class KeyWanted(BaseModel):
     days: int | None = Field(90, ge=1, le=accounts.LONGEST_DAYS, description="null: until it is revoked")
 
 
-@router.get("", responses=responses(401))
-def read_account(here: Here, who: Viewer) -> Account:
+@router.get("", response_model=Account, responses=responses(401))
+def read_account(request: Request, here: Here, who: Viewer) -> Response:
     """Who I am, and my projects."""
-    return accounts.account(here, who)
+    return conditional(request, accounts.account(here, who))
 
 
-@router.patch("", responses=responses(401, 404))
-def change_account(here: Here, who: Viewer, told: Choice, response: Response) -> Account:
+@router.patch("", responses=responses(401, 404, 412))
+def change_account(request: Request, here: Here, who: Viewer, told: Choice, response: Response) -> Account:
     """Choose the current project of this browser."""
+    unchanged(request, accounts.account(here, who))
     accounts.choose_project(here, who, told.project)
     if who.session is None and who.csrf:
         set_cookie(response, PROJECT, told.project, here.settings)

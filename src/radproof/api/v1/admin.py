@@ -3,9 +3,10 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, Field
 
+from radproof.api.http.etags import conditional, unchanged
 from radproof.api.http.paging import Cursor, Limit, Page
 from radproof.api.http.problems import responses
 from radproof.api.people import administration, invitations, managing
@@ -66,20 +67,21 @@ def revoke_invitation(here: Here, who: Admin, invitation: Name) -> None:
     invitations.revoke(here, who, invitation)
 
 
-@router.get("/people/{person}", responses=responses(401, 403, 404))
-def read_person(here: Here, who: Admin, person: Name) -> Person:
+@router.get("/people/{person}", response_model=Person, responses=responses(401, 403, 404))
+def read_person(request: Request, here: Here, who: Admin, person: Name) -> Response:
     """One person."""
-    return managing.person(here, person)
+    return conditional(request, managing.person(here, person))
 
 
-@router.patch("/people/{person}", responses=responses(401, 403, 404, 409))
-def change_person(here: Here, who: Admin, person: Name, told: PersonChange) -> Person:
+@router.patch("/people/{person}", response_model=Person, responses=responses(401, 403, 404, 409, 412))
+def change_person(request: Request, here: Here, who: Admin, person: Name, told: PersonChange) -> Response:
     """Another role, or disabled. Their browsers are signed out; the last administrator stays one."""
+    unchanged(request, managing.person(here, person))
     if told.role is not None:
         managing.set_role(here, who, person, told.role)
     if told.disabled is not None:
         managing.set_disabled(here, who, person, told.disabled)
-    return managing.person(here, person)
+    return conditional(request, managing.person(here, person))
 
 
 @router.post("/people/{person}/reset", status_code=201, responses=responses(401, 403, 404, 409))
@@ -101,10 +103,11 @@ def make_project(here: Here, who: Admin, told: ProjectName) -> ProjectFacts:
     return managing.new_project(here, who, told.name)
 
 
-@router.patch("/projects/{project}", responses=responses(401, 403, 404, 409))
-def rename_project(here: Here, who: Admin, project: Name, told: ProjectName) -> ProjectFacts:
+@router.patch("/projects/{project}", response_model=ProjectFacts, responses=responses(401, 403, 404, 409, 412))
+def rename_project(request: Request, here: Here, who: Admin, project: Name, told: ProjectName) -> Response:
     """Give a project another name."""
-    return managing.rename_project(here, who, project, told.name)
+    unchanged(request, managing.project(here, project))
+    return conditional(request, managing.rename_project(here, who, project, told.name))
 
 
 @router.put("/projects/{project}/members/{person}", status_code=204, responses=responses(401, 403, 404))

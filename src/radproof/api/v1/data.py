@@ -13,7 +13,7 @@ from radproof.api.http.paging import Cursor, Limit, Page, paged
 from radproof.api.http.problems import responses
 from radproof.api.http.uploads import DataForm
 from radproof.api.http.wanted import DATA
-from radproof.api.people.access import Developer, Viewer, owned, visible
+from radproof.api.people.access import Caller, Developer, Viewer, owned, visible
 from radproof.api.service import Here
 from radproof.api.shelf import keeping, retrying
 from radproof.api.shelf.holdings import job_of, jobs_of
@@ -23,6 +23,11 @@ from radproof.store.tables import DataSet
 router = APIRouter(tags=["data"])
 Name = Annotated[str, Path(max_length=40, description="The data set's name, dat_….")]
 ProjectName = Annotated[str | None, Query(max_length=40, description="One of yours; none: all of them.")]
+
+
+def told(session: Session, who: Caller, id: str) -> DataOut:
+    """A data set as it is told. Raises Problem 404."""
+    return data_out(owned(session, DataSet, id, who), job_of(session, id))
 
 
 @router.get("/data", responses=responses(401, 404, 422))
@@ -62,9 +67,7 @@ def upload_data(form: DataForm, here: Here, who: Developer, one: Single) -> Resp
         )
         return data_out(made, job_of(session, made.id))
 
-    answer = one.made(form.asked, work)
-    here.jobs.dispatch()
-    return answer
+    return one.made(form.asked, work, "/api/v1/data")
 
 
 @router.post("/data/{id}/retry", status_code=202, response_model=DataOut, responses=responses(401, 403, 404, 409, 422))
@@ -75,29 +78,28 @@ def retry_data(id: Name, body: DataAgain, here: Here, who: Developer, one: Singl
         found = retrying.make_retry(session, here, who, DataSet, id, body.model_dump(exclude_none=True))
         return data_out(found, job_of(session, id))
 
-    answer = one.made(body, work, 202)
-    answer.headers["Location"] = f"/api/v1/data/{id}"
-    here.jobs.dispatch()
-    return answer
+    return one.made(body, work, "/api/v1/data", 202)
 
 
 @router.get("/data/{id}", response_model=DataOut, responses=responses(401, 404))
 def read_data(request: Request, id: Name, here: Here, who: Viewer) -> Response:
     """One data set: its state, what it holds, what was left out and why, and its audit."""
     with here.database.reading() as session:
-        return conditional(request, data_out(owned(session, DataSet, id, who), job_of(session, id)))
+        return conditional(request, told(session, who, id))
 
 
 @router.patch("/data/{id}", response_model=DataOut, responses=responses(401, 403, 404, 412, 422))
 def rename_data(request: Request, id: Name, body: Renamed, here: Here, who: Developer) -> Response:
     """Another name for people."""
     with here.database.writing() as session:
-        unchanged(request, data_out(owned(session, DataSet, id, who), job_of(session, id)))
-        found = keeping.rename(session, here, who, DataSet, id, body.name)
-        return conditional(request, data_out(found, job_of(session, id)))
+        unchanged(request, told(session, who, id))
+        keeping.rename(session, here, who, DataSet, id, body.name)
+        return conditional(request, told(session, who, id))
 
 
-@router.delete("/data/{id}", status_code=204, responses=responses(401, 403, 404, 409))
-def remove_data(id: Name, here: Here, who: Developer) -> None:
+@router.delete("/data/{id}", status_code=204, responses=responses(401, 403, 404, 409, 412))
+def remove_data(request: Request, id: Name, here: Here, who: Developer) -> None:
     """Remove a data set; 409 while runs are about it."""
+    with here.database.reading() as session:
+        unchanged(request, told(session, who, id))
     keeping.remove_data(here, who, id)

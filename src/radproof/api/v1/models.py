@@ -13,7 +13,7 @@ from radproof.api.http.paging import Cursor, Limit, Page, paged
 from radproof.api.http.problems import responses
 from radproof.api.http.uploads import ModelForm
 from radproof.api.http.wanted import MODEL
-from radproof.api.people.access import Developer, Viewer, owned, visible
+from radproof.api.people.access import Caller, Developer, Viewer, owned, visible
 from radproof.api.service import Here
 from radproof.api.shelf import keeping, retrying
 from radproof.api.shelf.holdings import job_of, jobs_of
@@ -24,6 +24,16 @@ router = APIRouter(tags=["models"])
 Name = Annotated[str, Path(max_length=40, description="The model's name, mdl_….")]
 GuardName = Annotated[str, Path(max_length=40, description="The guard's name, grd_….")]
 ProjectName = Annotated[str | None, Query(max_length=40, description="One of yours; none: all of them.")]
+
+
+def told(session: Session, who: Caller, id: str) -> ModelOut:
+    """A model as it is told. Raises Problem 404."""
+    return model_out(owned(session, Model, id, who), job_of(session, id))
+
+
+def told_guard(session: Session, who: Caller, model: str, id: str) -> GuardOut:
+    """A guard of a model as it is told. Raises Problem 404."""
+    return guard_out(keeping.guard_of(session, who, model, id), job_of(session, id))
 
 
 @router.get("/models", responses=responses(401, 404, 422))
@@ -62,30 +72,30 @@ def upload_model(form: ModelForm, here: Here, who: Developer, one: Single) -> Re
         )
         return model_out(made, job_of(session, made.id))
 
-    answer = one.made(form.asked, work)
-    here.jobs.dispatch()
-    return answer
+    return one.made(form.asked, work, "/api/v1/models")
 
 
 @router.get("/models/{id}", response_model=ModelOut, responses=responses(401, 404))
 def read_model(request: Request, id: Name, here: Here, who: Viewer) -> Response:
     """One model: its state, its card, how fast it is, and what labelled images say of it."""
     with here.database.reading() as session:
-        return conditional(request, model_out(owned(session, Model, id, who), job_of(session, id)))
+        return conditional(request, told(session, who, id))
 
 
 @router.patch("/models/{id}", response_model=ModelOut, responses=responses(401, 403, 404, 412, 422))
 def rename_model(request: Request, id: Name, body: Renamed, here: Here, who: Developer) -> Response:
     """Another name for people."""
     with here.database.writing() as session:
-        unchanged(request, model_out(owned(session, Model, id, who), job_of(session, id)))
-        found = keeping.rename(session, here, who, Model, id, body.name)
-        return conditional(request, model_out(found, job_of(session, id)))
+        unchanged(request, told(session, who, id))
+        keeping.rename(session, here, who, Model, id, body.name)
+        return conditional(request, told(session, who, id))
 
 
-@router.delete("/models/{id}", status_code=204, responses=responses(401, 403, 404, 409))
-def remove_model(id: Name, here: Here, who: Developer) -> None:
+@router.delete("/models/{id}", status_code=204, responses=responses(401, 403, 404, 409, 412))
+def remove_model(request: Request, id: Name, here: Here, who: Developer) -> None:
     """Remove a model, its guards and its upload; 409 while runs are about it."""
+    with here.database.reading() as session:
+        unchanged(request, told(session, who, id))
     keeping.remove_model(here, who, id)
 
 
@@ -94,17 +104,14 @@ def remove_model(id: Name, here: Here, who: Developer) -> None:
 )
 def retry_model(id: Name, body: ModelAgain, here: Here, who: Developer, one: Single) -> Response:
     """Try an import that failed again, on the upload that is kept for it; perhaps with another architecture or card."""
-    told = body.model_dump(include={"architecture"}, exclude_none=True)
+    said = body.model_dump(include={"architecture"}, exclude_none=True)
     with retrying.staged_card(here, who, body.card) as card:
 
         def work(session: Session) -> ModelOut:
-            found = retrying.make_retry(session, here, who, Model, id, told, card)
+            found = retrying.make_retry(session, here, who, Model, id, said, card)
             return model_out(found, job_of(session, id))
 
-        answer = one.made(body, work, 202)
-    answer.headers["Location"] = f"/api/v1/models/{id}"
-    here.jobs.dispatch()
-    return answer
+        return one.made(body, work, "/api/v1/models", 202)
 
 
 @router.post(
@@ -117,10 +124,7 @@ def check_model(id: Name, body: NewCheck, here: Here, who: Developer, one: Singl
         found = keeping.make_check(session, here, who, id, data=body.data)
         return model_out(found, job_of(session, id))
 
-    answer = one.made(body, work, 202)
-    answer.headers["Location"] = f"/api/v1/models/{id}"
-    here.jobs.dispatch()
-    return answer
+    return one.made(body, work, "/api/v1/models", 202)
 
 
 @router.get("/models/{id}/guards", responses=responses(401, 404, 422))
@@ -144,20 +148,19 @@ def add_guard(id: Name, body: NewGuard, here: Here, who: Developer, one: Single)
         made = keeping.make_guard(session, here, who, id, **body.model_dump())
         return guard_out(made, job_of(session, made.id))
 
-    answer = one.made(body, work)
-    here.jobs.dispatch()
-    return answer
+    return one.made(body, work, f"/api/v1/models/{id}/guards")
 
 
 @router.get("/models/{id}/guards/{guard}", response_model=GuardOut, responses=responses(401, 404))
 def read_guard(request: Request, id: Name, guard: GuardName, here: Here, who: Viewer) -> Response:
     """One guard: what it promises, and on how many images."""
     with here.database.reading() as session:
-        found = keeping.guard_of(session, who, id, guard)
-        return conditional(request, guard_out(found, job_of(session, guard)))
+        return conditional(request, told_guard(session, who, id, guard))
 
 
-@router.delete("/models/{id}/guards/{guard}", status_code=204, responses=responses(401, 403, 404))
-def remove_guard(id: Name, guard: GuardName, here: Here, who: Developer) -> None:
+@router.delete("/models/{id}/guards/{guard}", status_code=204, responses=responses(401, 403, 404, 412))
+def remove_guard(request: Request, id: Name, guard: GuardName, here: Here, who: Developer) -> None:
     """Remove a guard."""
+    with here.database.reading() as session:
+        unchanged(request, told_guard(session, who, id, guard))
     keeping.remove_guard(here, who, id, guard)

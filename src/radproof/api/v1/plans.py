@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
 
 from radproof.api.http.etags import conditional, unchanged
 from radproof.api.http.idempotency import Single
@@ -88,7 +89,11 @@ def plans(
 def add(here: Here, who: Developer, asked: NewPlan, once: Single) -> Response:
     """Keep a plan after checking it."""
     found = checked(here, who, asked.document, asked.project)
-    return once.made(asked, lambda session: told(make_plan(session, here, who, found, name=asked.name)))
+
+    def work(session: Session) -> PlanOut:
+        return told(make_plan(session, here, who, found, name=asked.name))
+
+    return once.made(asked, work, "/api/v1/plans")
 
 
 @router.get("/plans/presets")

@@ -153,9 +153,7 @@ def start(here: Here, who: Developer, asked: NewRun, once: Single) -> Response:
         run = make_run(session, here, who, found, kept=kept, name=asked.name, priority=first)
         return told(run, job_of(session, run.id))
 
-    answer = once.made(asked, work)
-    here.jobs.dispatch()
-    return answer
+    return once.made(asked, work, "/api/v1/runs")
 
 
 @router.get("/runs/{id}", response_model=RunOut, responses=responses(404))

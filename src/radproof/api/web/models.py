@@ -146,10 +146,7 @@ def teach(
     other_data: Text = "",
 ) -> Response:
     """Teach a guard; `rate` is in per cent."""
-    if detector not in parts()["detector"]:
-        raise Problem(422, "detector: choose one of the list")
-    share = _share(rate)
-    keeping.add_guard(here, who, id, data=data, detector=detector, rate=share, other_data=other_data == "yes")
+    keeping.add_guard(here, who, id, data=data, detector=detector, rate=_share(rate), other_data=other_data == "yes")
     return _back(id, "teaching")
 
 
@@ -171,12 +168,9 @@ def _picked(done: dict[str, Standing], at: int) -> str:
 
 def _share(text: str) -> float:
     try:
-        share = float(text) / 100
+        return float(text) / 100
     except ValueError:
-        share = 0.0
-    if not 0 < share < 0.5:
-        raise Problem(422, "rate: expected the false alarms that are allowed in per cent, above 0 and under 50")
-    return share
+        raise Problem(422, "rate: expected the false alarms that are allowed, in per cent") from None
 
 
 def _back(id: str, said: str) -> Response:
