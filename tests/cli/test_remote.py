@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,8 +15,10 @@ import yaml
 
 from radproof.cli import main, remote
 from radproof.cli.remote_assess import take
+from radproof.cli.remote_plan import replaced
 from radproof.client import Client, Run
 from radproof.core.progress import Silent
+from radproof.errors import BadPlan
 
 Handler = Callable[[httpx.Request], httpx.Response]
 RESULT = {"verdict": "Withstands nothing.", "doubts": [{"message": "few images"}], "gates": []}
@@ -201,3 +204,22 @@ def test_without_a_server_it_says_how_to_name_one(
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 2 and "RADPROOF_SERVER" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("section", "named"),
+    [
+        ({"attacks": ({"name": "patch", "mask": "x.png"},)}, "attacks.mask"),
+        ({"training": {"url": "http://127.0.0.1"}}, "training.url"),
+        ({"training": {"architecture": "hf-hub:a/b"}}, "training.architecture"),
+    ],
+)
+def test_what_a_server_would_refuse_is_refused_before_anything_is_sent(section: dict[str, Any], named: str) -> None:
+    document = {"model": {"id": "mdl_1"}, "data": {"id": "dat_1", "label_tag": "BodyPartExamined"}}
+    assert replaced(document, Path(), _never, _never) == document
+    with pytest.raises(BadPlan, match=rf"{named}: a server"):
+        replaced({**document, **section}, Path(), _never, _never)
+
+
+def _never(_: object) -> str:
+    raise AssertionError("nothing is sent")

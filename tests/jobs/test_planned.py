@@ -113,6 +113,12 @@ def test_nothing_stands_beside_an_id_that_is_a_file(place, key):
         place({"model": {"id": place.laboratory.model, key: "x"}})
 
 
+def test_a_dicom_keyword_is_no_file_but_was_decided_at_the_upload(place):
+    data = add(place.laboratory, DataSet, "dat", path="data/d", state="ready")
+    with pytest.raises(BadPlan, match=r"data\.label_tag: this was decided when the data set was uploaded"):
+        place({"data": {"id": data, "label_tag": "BodyPartExamined"}})
+
+
 def test_names_of_networks_within_the_plan_are_no_files(place):
     assert place({"certify": {"network": "model"}})["certify"] == {"network": "model"}
 

@@ -9,12 +9,16 @@ from typing import Any, cast
 import yaml
 
 from radproof.assess.gate_sentence import read_gate
+from radproof.assess.outside import Outside, outside
 from radproof.data.manifest import NAME
 from radproof.data.table import read_table
 from radproof.errors import BadPlan
 
-FILES = ("path", "card", "weights", "patients", "labels", "mask", "network", "label_tag")  # that name a file
-ELSEWHERE = ("endpoint", "url", "pretrained")
+REFUSED: dict[Outside, str] = {
+    "file": "a server is sent models and data alone, not this file; assess it here",
+    "address": "a server asks nothing of other machines; assess it here",
+    "network": "a server knows radproof's networks alone, not this one; assess it here",
+}
 SAID = ("classes", "multi_label", "label_tag")  # beside an upload
 AT_IMPORT = {"split": "patient", "inflate": None, "voi": "file", "axis": "axial", "slices": "all", "window": None}
 CLASSES = ("label", "class", "finding", "finding_labels", "finding labels")
@@ -154,17 +158,8 @@ def _check_gates(gates: Any) -> None:
 
 def _refuse_files(value: Any, where: str) -> None:
     """Raises BadPlan for a file or an address anywhere below."""
-    if isinstance(value, Mapping):
-        for key, inner in cast("Mapping[Any, Any]", value).items():
-            smoothed = key == "network" and where == "certify"  # a network of this plan
-            if key in FILES and isinstance(inner, str) and not smoothed:
-                raise BadPlan(f"{where}.{key}: a server is sent models and data alone, not this file; assess it here")
-            if key in ELSEWHERE and inner:
-                raise BadPlan(f"{where}.{key}: a server asks nothing of other machines; assess it here")
-            _refuse_files(inner, f"{where}.{key}")
-    elif isinstance(value, list):
-        for inner in cast("list[Any]", value):
-            _refuse_files(inner, where)
+    for kind, place in outside(value, where):
+        raise BadPlan(f"{place}: {REFUSED[kind]}")
 
 
 def _section(document: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -1,23 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a saved plan, which names things of the database, to one whose paths lie within the server's home."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, cast
 
 from sqlalchemy.orm import Session
 
 from radproof.assess.gate_sentence import placed_gate, read_gate
+from radproof.assess.outside import Outside, outside
 from radproof.errors import BadPlan
 from radproof.store.ids import is_id
 from radproof.store.settings import Settings
 from radproof.store.tables import DataSet, Model, Run
 
 T = TypeVar("T", Model, DataSet)
-_FILES = ("path", "card", "weights", "patients", "labels", "mask", "network", "label_tag")  # that name a file
-_NETWORK = re.compile(r"(torchvision:)?[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # no address, no folder
-_REMOTE = ("endpoint", "url", "pretrained")
-_FIXED = ("split", "inflate", "voi", "axis", "slices", "classes", "multi_label", "window", "count")  # at the import
+_FIXED = (  # at the import
+    "split", "inflate", "voi", "axis", "slices", "classes", "multi_label", "label_tag", "window", "count",
+)  # fmt: skip
+_REFUSED: dict[Outside, str] = {
+    "file": "a plan on this server names no files; upload it, and give its id",
+    "address": "a plan on this server asks nothing of other machines; upload the model",
+    "network": "expected the name of a network that radproof knows",
+}
 
 
 def materialise(document: Mapping[str, Any], session: Session, settings: Settings, *, project: str) -> dict[str, Any]:
@@ -75,14 +79,14 @@ class _Places:
         """A data set by its id, or phantoms."""
         told = {**section}
         named = told.pop("id", None)
+        fixed = [key for key in (*_FIXED, "kind") if key in told] if named is not None else []
+        if fixed:
+            raise BadPlan(f"data.{fixed[0]}: this was decided when the data set was uploaded; leave it out")
         _refuse_files(told, "data")
         if named is None:
             if told.get("kind") != "phantom":
                 raise BadPlan("data: give id: (a data set's name on this server), or kind: phantom")
             return told
-        fixed = [key for key in (*_FIXED, "kind") if key in told]
-        if fixed:
-            raise BadPlan(f"data.{fixed[0]}: this was decided when the data set was uploaded; leave it out")
         one = self._found(DataSet, named, "dat", "data")
         kind = one.facts.get("kind")
         return {**told, "kind": kind if _is_text(kind) else "manifest", "path": self._path(one.path)}
@@ -125,26 +129,8 @@ def _section(plan: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _refuse_files(value: Any, where: str) -> None:
     """Raises BadPlan for a file or an address anywhere below."""
-    stack: list[tuple[str, Any]] = [(where, value)]
-    while stack:
-        place, one = stack.pop()
-        if isinstance(one, Mapping):
-            for key, inner in cast("Mapping[Any, Any]", one).items():
-                _refuse(str(key), inner, place)
-                stack.append((f"{place}.{key}", inner))
-        elif isinstance(one, list | tuple):
-            stack.extend((place, inner) for inner in cast("list[Any]", one))
-
-
-def _refuse(key: str, value: Any, place: str) -> None:
-    if value is None or value is False or (key == "network" and place == "certify"):  # a network of this plan
-        return
-    if key in _REMOTE:
-        raise BadPlan(f"{place}.{key}: a plan on this server asks nothing of other machines; upload the model")
-    if key in _FILES and isinstance(value, str):
-        raise BadPlan(f"{place}.{key}: a plan on this server names no files; upload it, and give its id")
-    if key == "architecture" and not (isinstance(value, str) and _NETWORK.fullmatch(value)):
-        raise BadPlan(f"{place}.{key}: expected the name of a network that radproof knows")
+    for kind, place in outside(value, where):
+        raise BadPlan(f"{place}: {_REFUSED[kind]}")
 
 
 def _is_text(value: Any) -> bool:
