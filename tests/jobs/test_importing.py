@@ -444,6 +444,9 @@ def test_imports_that_fail_or_are_cancelled_leave_their_upload_alone(desk: Desk,
     (folder / "half").write_bytes(b"x")
     found = desk.done(job, Outcome(130 if state == "cancelled" else 2, "", "why"), state)
     assert found.state == "failed" and found.error == ("why" if state == "failed" else "the import was cancelled")
+    if kind is DataSet and state == "cancelled":  # it may hold patients' names
+        assert desk.names() == []
+        return
     (kept,) = desk.names()
     assert kept.startswith("blobs/") and desk.arguments(job) == told
     with desk.database.reading() as session:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from radproof.errors import BadInput
 from radproof.jobs.kinds import Kind, Outcome
+from radproof.jobs.leftovers import forget_upload
 from radproof.jobs.summary import size_of
 from radproof.store.files import Files
 from radproof.store.settings import Settings
@@ -87,7 +88,10 @@ def prepare_data(session: Session, job: Job, settings: Settings, files: Files) -
 
 
 def finish_data(session: Session, job: Job, settings: Settings, outcome: Outcome) -> None:
-    """Its facts. The upload may hold patients' names: it goes once images came of it, else waits to be tried again."""
+    """Its facts. The upload may hold patients' names: it goes once images came of it or the import was cancelled.
+
+    Else it waits for some days to be tried again.
+    """
     data = session.get(DataSet, job.subject_id)
     found = _told(job, outcome)
     if found is None or data is None:
@@ -96,10 +100,12 @@ def finish_data(session: Session, job: Job, settings: Settings, outcome: Outcome
         return
     if found is None:
         data.state, data.error = "failed", _sentence(job, outcome, settings)
+        if job.state == "cancelled" or not settings.keep_failed_days:
+            forget_upload(session, Files(settings), data)
         return
     found["bytes"] = size_of(settings.folder("data", data.id))  # the import's own figure is not relied on
     data.state, data.error, data.path, data.facts = "ready", "", f"data/{data.id}", found
-    _forget(session, settings, data.file_id, data.told.get("labels"))
+    forget_upload(session, Files(settings), data)
 
 
 def prepare_guard(session: Session, job: Job, settings: Settings, files: Files) -> list[str]:
@@ -190,11 +196,3 @@ def _sentence(job: Job, outcome: Outcome, settings: Settings) -> str:
     if job.state == "cancelled":
         return _CANCELLED
     return outcome.error.replace(f"{settings.home.resolve()}/", "")[:_LONG] or "it ended without a word; try again"
-
-
-def _forget(session: Session, settings: Settings, *names: str | None) -> None:
-    files = Files(settings)
-    for name in names:
-        file = session.get(File, name) if name else None
-        if file is not None:
-            files.forget(session, file)

@@ -15,6 +15,7 @@ from radproof.errors import BadInput
 from radproof.jobs.doing import Doing, Lease
 from radproof.jobs.ending import release
 from radproof.jobs.engine import Engine, Released
+from radproof.jobs.leftovers import forget_failed
 from radproof.jobs.patience import AWAY, GaveUp, patiently
 from radproof.jobs.silence import Silence
 from radproof.jobs.states import HELD, Conflict
@@ -25,6 +26,7 @@ from radproof.store.tables import Job, now
 from radproof.store.tables import Worker as Row
 
 TICK = 1.0  # seconds between signs of life
+FORGET = 3600.0  # seconds between looks for uploads that were kept long enough
 UNHELD = 5.0  # seconds that something of ours may be held by none of our threads
 NAMED = 20.0  # seconds to wait for the name, which an earlier life may still have
 END = 7.0  # seconds for all jobs to be given back
@@ -45,6 +47,7 @@ class Worker:
         self._unheld: dict[str, float] = {}  # since when
         self._lock = Lock()
         self._began = now()
+        self._forget_at = 0.0
 
     def run(self) -> None:
         """Until `stop` is set. Raises BadInput where another process goes by this name."""
@@ -111,10 +114,17 @@ class Worker:
         try:
             self._beat()
             self._sweep(waiting)
+            self._forget()
         except AWAY:
             return  # those who work notice it, and wait
         except Exception as error:
             log.warning("what others left could not be looked after (%s: %s)", type(error).__name__, error)
+
+    def _forget(self) -> None:
+        if monotonic() >= self._forget_at:
+            self._forget_at = monotonic() + FORGET
+            if count := forget_failed(self.settings, self._database, self.name):
+                log.info("%d uploads of failed imports are removed", count)
 
     def _beat(self) -> None:
         with self._database.writing() as session:

@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     upload_megabytes: int = Field(4096, gt=0)  # of one file
     image_megabytes: int = Field(64, gt=0)  # of one image to screen
     quota_megabytes: int = Field(100_000, gt=0)  # of one project
+    keep_failed_days: float = Field(7, ge=0, le=36_500)  # uploads of images whose import failed; 0: not at all
     quota_runs: int = Field(100, gt=0)  # unfinished ones of one project
     reads_per_minute: int = Field(3000, gt=0)  # of one user or key
     writes_per_minute: int = Field(120, gt=0)

@@ -79,6 +79,7 @@ def data_set(request: Request, here: Here, who: Viewer, id: str) -> Response:
         busy=found.state == "importing",
         asked=by_script(request),
         again=retrying.can_retry(found),
+        days=here.settings.keep_failed_days,
         failed=bool(audit.get("failed")),
         findings=[str(one) for one in _list(audit.get("lines"))],
         shortcuts=[
