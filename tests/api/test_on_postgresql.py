@@ -21,15 +21,16 @@ from tests.jobs.test_queue import test_cancel_while_finishing_has_one_winner as 
 from tests.jobs.test_queue import test_each_verb_leads_where_the_table_says_and_nowhere_else as test_verbs
 from tests.jobs.test_queue import test_two_workers_taking_the_same_lease_one_gets_it as test_lease
 from tests.store.fresh import WANTED
-from tests.store.test_trail import (
-    test_the_database_refuses_changes as test_append_only,
-)
+from tests.store.test_database import database
+from tests.store.test_database import test_readers_see_one_moment as test_readers
+from tests.store.test_database import test_writers_that_read_first_do_not_lose_updates as test_writers
+from tests.store.test_trail import test_the_database_refuses_changes as test_append_only
 from tests.store.test_trail import trail
 
 __all__ = [
-    "crowd", "furnished_light", "laboratory", "seeds", "test_append_only", "test_crossing", "test_dispatch",
+    "crowd", "database", "furnished_light", "laboratory", "seeds", "test_append_only", "test_crossing", "test_dispatch",
     "test_double_submit", "test_lease", "test_looking", "test_one_winner", "test_pages", "test_pages_in_between",
-    "test_quota", "test_verbs", "trail",
+    "test_quota", "test_readers", "test_verbs", "test_writers", "trail",
 ]  # fmt: skip
 pytestmark = pytest.mark.postgres
 

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,8 @@ PLAN: dict[str, Any] = {
 
 
 def radproof(*arguments: str) -> None:
-    """The command line, in this process."""
-    with pytest.MonkeyPatch.context() as patch:
+    """The command line, in this process; what it prints is of no interest."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         patch.setattr(sys, "argv", ["radproof", *arguments])
         with pytest.raises(SystemExit) as ended:
             main()

@@ -111,6 +111,16 @@ def test_readers_cannot_write(database: Database) -> None:
         session.flush()
 
 
+def test_readers_see_one_moment(database: Database) -> None:
+    with database.reading() as session:
+        assert session.execute(select(Project)).first() is None
+        with database.writing() as other:
+            other.add(Project(id=new_id("prj"), name="p"))
+        assert session.execute(select(Project)).first() is None
+    with database.reading() as session:
+        assert session.execute(select(Project)).first() is not None
+
+
 def test_what_fails_half_way_leaves_nothing(database: Database) -> None:
     with pytest.raises(ValueError, match="stop"), database.writing() as session:
         session.add(Project(id=new_id("prj"), name="p"))
@@ -121,7 +131,7 @@ def test_what_fails_half_way_leaves_nothing(database: Database) -> None:
 
 
 def test_writers_that_read_first_do_not_lose_updates(database: Database) -> None:
-    """With deferred transactions SQLite refuses some, or one overwrites another; PostgreSQL locks the row."""
+    """Each reads, then writes one more: else SQLite refuses some, and with PostgreSQL one overwrites another."""
     user = new_id("usr")
     with database.writing() as session:
         session.add(User(id=user, name="0"))
@@ -132,7 +142,7 @@ def test_writers_that_read_first_do_not_lose_updates(database: Database) -> None
         try:
             for _ in range(10):
                 with database.writing() as session:
-                    found = session.get(User, user, with_for_update=True)
+                    found = session.get(User, user)
                     assert found is not None
                     found.name = str(int(found.name) + 1)
         except BaseException as error:
