@@ -17,6 +17,7 @@ from radproof.store.trail import Trail
 
 if TYPE_CHECKING:
     from radproof.api.results.comparing import Comparisons
+    from radproof.api.runs.watching import Streams
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Service:
     jobs: Jobs
     screeners: Screeners  # models that are kept open to screen
     comparisons: "Comparisons"  # of runs, in the background
+    streams: "Streams"  # of events, that each user has open
     limits: Limits  # requests per minute
     callers: Callers = field(default_factory=Callers)  # who asked in the last seconds
 

@@ -458,8 +458,7 @@ def test_a_stream_that_is_never_sent_is_never_counted() -> None:
 
 
 def test_nobody_opens_more_than_eight_streams(house: House, developer: Person, seeds: Seeds) -> None:
-    streams = Streams()
-    developer.client.app.state.streams = streams
+    streams = house.service.streams
     for _ in range(MOST):
         streams.take(developer.id)
     found = developer.client.get(f"{RUNS}/{seeds.run}/events")

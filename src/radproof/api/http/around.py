@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from radproof.api.http import bodies, csrf
-from radproof.api.http.headers import allowed, host_of, set_headers
+from radproof.api.http.headers import allowed, host_of, passed_on, set_headers
 from radproof.api.http.limits import address
-from radproof.api.http.problems import MEDIA, Problem, answer
+from radproof.api.http.problems import BROKEN, MEDIA, Problem, answer
 from radproof.api.http.wanted import SCREENING
 from radproof.api.people.access import Caller
 from radproof.api.people.lookups import COOKIE as COOKIE
@@ -81,8 +81,7 @@ class Around:
             await answer(request, told)(scope, receive, answered)
         except Exception:
             if not started:
-                told = Problem(500, "something inside went wrong; the server's log has the request's number")
-                await answer(request, told)(scope, receive, answered)
+                await answer(request, Problem(500, BROKEN))(scope, receive, answered)
             raise
 
     async def _before(self, request: Request, receive: Receive) -> Receive | Response:
@@ -144,7 +143,7 @@ def _bare(status: int, title: str, detail: str) -> Response:
 
 def _direct(request: Request) -> None:
     """Without sign-in nobody asks for others. Raises Problem 403 for what a proxy passes on."""
-    if any(name == "forwarded" or name.startswith("x-forwarded-") for name in request.headers):
+    if passed_on(request):
         raise Problem(403, "sign-in is off, and a proxy passed this request on: whoever reaches the proxy would be the "
                            "administrator; turn sign-in on")  # fmt: skip
 

@@ -2,11 +2,12 @@
 """Headers of every answer, and the Host that a request may name. There are no CORS headers: no other site may read."""
 
 import re
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
 
+from radproof.core.hosts import loopback
 from radproof.store.settings import Settings
 
 CONTENT_POLICY = (
@@ -25,6 +26,7 @@ UNLESS_SET = {  # a route may say otherwise: a report has its own policy, a stat
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
 }
+PASSED_ON = frozenset({"forwarded", "x-real-ip", "via"})
 HSTS = "max-age=31536000"
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_.])?)(?::\d{1,5})?", re.IGNORECASE)
 
@@ -49,7 +51,7 @@ def host_of(told: str) -> str | None:
 
 def allowed(host: str, settings: Settings) -> bool:
     """Whether the server goes by this name. Others are refused: a page elsewhere could make its own name lead here."""
-    if loopback(host.strip("[]")):
+    if loopback(host):
         return True
     known = [urlsplit(settings.public_url).hostname or "", *settings.allowed_hosts]
     if settings.host not in ("0.0.0.0", "::", ""):
@@ -57,9 +59,6 @@ def allowed(host: str, settings: Settings) -> bool:
     return host.strip("[]") in {one.lower().strip("[]") for one in known if one}
 
 
-def loopback(host: str) -> bool:
-    """Whether a name or an address is this machine's own."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
+def passed_on(request: HTTPConnection) -> bool:
+    """Whether a proxy says that it asks for somebody else."""
+    return any(name in PASSED_ON or name.startswith("x-forwarded-") for name in request.headers)

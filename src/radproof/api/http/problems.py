@@ -21,6 +21,9 @@ TITLES = {
 }  # fmt: skip
 
 
+BROKEN = "something inside went wrong; the server's log has the request's number"
+
+
 class ProblemDetails(BaseModel):
     """RFC 9457."""
 
@@ -80,6 +83,7 @@ def answer(request: Request, problem: Problem) -> Response:
             detail=problem.detail,
             errors=problem.errors,
             links=problem.links,
+            number=getattr(request.state, "request", "") if problem.status == 500 else "",
         )
         found.headers.update(problem.headers)
         return found
@@ -107,4 +111,4 @@ async def _http(request: Request, error: HTTPException) -> Response:
 
 
 async def _unknown(request: Request, error: Exception) -> Response:
-    return answer(request, Problem(500, "something inside went wrong; the server's log has the request's number"))
+    return answer(request, Problem(500, BROKEN))

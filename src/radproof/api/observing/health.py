@@ -4,7 +4,6 @@
 import shutil
 import time
 from datetime import timedelta
-from ipaddress import ip_address
 from threading import Lock
 
 from fastapi import APIRouter, Request
@@ -12,9 +11,11 @@ from fastapi.responses import PlainTextResponse, Response
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from radproof.api.http.headers import passed_on
 from radproof.api.observing.metrics import MEDIA, Metrics
 from radproof.api.people.access import Caller
 from radproof.api.service import Here, Service
+from radproof.core.hosts import loopback
 from radproof.store.tables import Worker, now
 
 router = APIRouter()
@@ -22,7 +23,6 @@ router = APIRouter()
 ROOM = 10**9  # bytes that have to be free where models and runs are kept
 FRESH = 1.0  # seconds for which an answer is given again
 SILENCE = timedelta(seconds=60)  # after which a worker counts as gone
-_PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "via")
 
 
 @router.get("/healthz")
@@ -91,12 +91,8 @@ def worker_alive(service: Service) -> bool:
 
 def _from_here(request: Request, service: Service) -> bool:
     """Behind a reverse proxy everybody seems to come from this machine, so that it proves nothing there."""
-    if service.settings.public_url or any(name in request.headers for name in _PASSED_ON) or request.client is None:
-        return False
-    try:
-        return ip_address(request.client.host).is_loopback
-    except ValueError:
-        return False
+    asks = request.client
+    return asks is not None and loopback(asks.host) and not service.settings.public_url and not passed_on(request)
 
 
 def _plain(text: str, status: int = 200) -> PlainTextResponse:

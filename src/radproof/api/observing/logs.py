@@ -16,11 +16,13 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import PurePath
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, get_args
 
 import structlog
 
+from radproof.jobs.kinds import NAMES
 from radproof.store.ids import is_id
+from radproof.store.tables import JobState
 
 EVENTS = frozenset(
     {
@@ -30,12 +32,7 @@ EVENTS = frozenset(
     }
 )  # fmt: skip
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-WORDS = frozenset(
-    {
-        "assess", "model", "data", "guard", "queued", "running", "pausing", "paused", "cancelling", "cancelled", "done",
-        "failed", "start", "stop", "restart", "upload", "screen", "sign-in",
-    }
-)  # fmt: skip
+WORDS = frozenset({*NAMES, *get_args(JobState), "start", "stop", "restart", "upload", "screen", "sign-in"})
 LIBRARIES = frozenset({"radproof", "uvicorn", "dbos", "sqlalchemy", "alembic", "asyncio", "httpx", "fastapi", "anyio"})
 FRAMES = 12  # lines of code that are named of one error
 _NUMBER = re.compile(r"[0-9a-f]{16}")

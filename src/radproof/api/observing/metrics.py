@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
@@ -10,14 +11,14 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
 from radproof.api.http.wanted import SCREENING
+from radproof.jobs.kinds import NAMES
 from radproof.store.database import Database
-from radproof.store.tables import Job, Worker, now
+from radproof.store.tables import Job, JobState, Worker, now
 
 MEDIA = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 UNKNOWN = "none"  # the route of a request that no template fits
-KINDS = ("assess", "model", "data", "guard")
-STATES = ("queued", "running", "pausing", "paused", "cancelling", "cancelled", "done", "failed")
+STATES = get_args(JobState)
 
 
 class Metrics:
@@ -78,7 +79,7 @@ class _Kept(Collector):
             signs = list(session.execute(select(Worker.seen)).scalars())
         jobs = GaugeMetricFamily("radproof_jobs", "Jobs by kind and state.", labels=("kind", "state"))
         for kind, state, number in counted:
-            if kind in KINDS and state in STATES:
+            if kind in NAMES and state in STATES:
                 jobs.add_metric((kind, state), number)
         yield jobs
         yield GaugeMetricFamily("radproof_queue_age_seconds", "How long the oldest job waits.", _since(oldest))

@@ -20,14 +20,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from radproof.api.http.csrf import cookie_name, keyed
-from radproof.api.http.headers import loopback
 from radproof.api.http.problems import Problem
 from radproof.api.people.access import RANKS
 from radproof.api.people.signing import begin
 from radproof.api.service import Service
 from radproof.errors import BadInput
 from radproof.store import people
-from radproof.store.settings import Settings
+from radproof.store.settings import Settings, by_tls
 from radproof.store.tables import Role, User
 
 COOKIE = "radproof_oidc"
@@ -101,21 +100,13 @@ def _discovered(settings: Settings) -> dict[str, Any]:
     """The provider's own description. Raises Problem 404, 503."""
     if not settings.oidc_issuer:
         raise Problem(404, "no identity provider is set up here; sign in with name and password")
-    if not _safe(settings.oidc_issuer):
-        raise Problem(503, "the setting oidc_issuer is no https address")
     found = _fetched(f"{settings.oidc_issuer.rstrip('/')}/.well-known/openid-configuration")
     if found.get("issuer") != settings.oidc_issuer:
         raise Problem(503, "the identity provider calls itself by another name than the setting oidc_issuer")
     for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
-        if not _safe(str(found.get(name, ""))):
+        if not by_tls(str(found.get(name, ""))):
             raise Problem(503, f"the identity provider's {name} is no https address")
     return found
-
-
-def _safe(address: str) -> bool:
-    """By TLS, or on this machine."""
-    told = urlsplit(address)
-    return told.scheme == "https" or (told.scheme == "http" and loopback(told.hostname or ""))
 
 
 def _httpx() -> Any:
@@ -221,13 +212,13 @@ def _promote(service: Service, session: Session, user: User, role: Role) -> None
 
 
 def _role(settings: Settings, claims: dict[str, Any]) -> Role | None:
-    """The highest that the person's groups give; None where groups give none here."""
+    """The highest that the person's groups give, viewer where they give none; None where groups give no roles here."""
     if not settings.oidc_roles:
         return None
     told: Any = claims.get(settings.oidc_groups_claim, [])
     groups = cast("list[Any]", told) if isinstance(told, list) else [told]
     given = [settings.oidc_roles[one] for one in groups if isinstance(one, str) and one in settings.oidc_roles]
-    return people.role_of(max(given, key=lambda one: RANKS.get(one, -1))) if given else "viewer"
+    return max(given, key=RANKS.__getitem__, default="viewer")
 
 
 def _free_name(session: Session, claims: dict[str, Any], subject: str) -> str:

@@ -164,8 +164,8 @@ def blame(form: Filled, message: str) -> None:
 
 
 def priority_of(form: Filled) -> int:
-    """1 (first) to 1000 (last)."""
-    return _whole(form, "priority", 1, 1000) or 100
+    """From first to last."""
+    return _whole(form, "priority", FIRST, LAST) or 100
 
 
 def place(message: str) -> str:

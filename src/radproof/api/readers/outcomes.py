@@ -8,7 +8,7 @@ they began, as far as the trail tells: others knew too much, and are shown besid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import groupby
 
 from sqlalchemy import func, select
@@ -18,9 +18,12 @@ from radproof.api.http.problems import Problem
 from radproof.api.people.access import Caller
 from radproof.api.readers.asking import Side, arranged, is_catch
 from radproof.api.readers.taking import Before, Key, Standing, Taking, made_of, standing, takings, ways
+from radproof.api.results.caching import MEBIBYTE, BoundedCache
 from radproof.measure.choice import Choice, certain, forced_choice
 from radproof.measure.sides import Attention, attention, by_chance, columns, sides_of
 from radproof.store.tables import ReaderAnswer, ReaderTest
+
+_SETTLED: BoundedCache[Choice] = BoundedCache(512, MEBIBYTE, lambda _: 2000)
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def listed(session: Session, tests: Sequence[ReaderTest], who: Caller) -> list[L
             if key[0] == test.id and made_of(own.trials, count[0], known.get(key)).finished
         ]
         last = max((at for _, at in done), default=None)
-        pooled = _settled(test.id, len(done), last, _Asked(test, answers)) if done else None
+        pooled = _settled(test, len(done), last, answers) if done else None
         found.append(Listed(test, own, len(done), pooled))
     return found
 
@@ -153,26 +156,15 @@ class _Answers:
         return found
 
 
-class _Asked:
-    """What an outcome is worked out from, beside a cache's key: equal to every other, for the key tells the answers."""
-
-    def __init__(self, test: ReaderTest, answers: _Answers) -> None:
-        self.test, self.answers = test, answers
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Asked)
-
-    def __hash__(self) -> int:
-        return 0
-
-
-@lru_cache(maxsize=512)
-def _settled(test: str, finished: int, last: datetime | None, asked: _Asked) -> Choice:
+def _settled(test: ReaderTest, finished: int, last: datetime | None, answers: _Answers) -> Choice:
     """The pooled outcome, kept for as long as nobody else finishes."""
-    done = _done(asked.test, asked.answers)
-    known = asked.answers.known
-    chosen = {user: found for user, found in done.items() if _reader(asked.test, user, found, known, "").pooled}
-    return _pooled(asked.test, chosen)
+
+    def make() -> Choice:
+        known = answers.known
+        done = _done(test, answers)
+        return _pooled(test, {user: own for user, own in done.items() if _reader(test, user, own, known, "").pooled})
+
+    return _SETTLED.get((test.id, finished, last), make)
 
 
 def _done(test: ReaderTest, answers: _Answers) -> dict[str, list[ReaderAnswer]]:

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-MEGABYTE = 2**20
+MEBIBYTE = 2**20
 
 
 @dataclass
@@ -65,6 +65,11 @@ class BoundedCache(Generic[T]):
                 return None
             self._found.move_to_end(key)
             return entry.made[0]
+
+    @property
+    def most_bytes(self) -> int:
+        """That may be kept."""
+        return self._most_bytes
 
     @property
     def held(self) -> int:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from radproof.api.http.problems import Problem
-from radproof.api.results.caching import MEGABYTE, BoundedCache
+from radproof.api.results.caching import MEBIBYTE, BoundedCache
 from radproof.api.results.finished import ROWS, Stamp, finished, scrubbed
 from radproof.api.results.results import Filters, ImageRow, RunImages
 from radproof.api.results.showing import Showing
@@ -65,7 +65,7 @@ def _size(told: Mapping[str, Any]) -> int:
     return sum(100 + len(str(value)) for value in told.values())
 
 
-_DETAILS: BoundedCache[dict[str, Any]] = BoundedCache(256, 8 * MEGABYTE, _size)
+_DETAILS: BoundedCache[dict[str, Any]] = BoundedCache(256, 8 * MEBIBYTE, _size)
 
 
 def details(settings: Settings, run: Run, shown: Showing, images: RunImages, image: ImageRow) -> Details:

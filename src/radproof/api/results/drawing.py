@@ -13,7 +13,7 @@ import numpy as np
 from radproof import __version__
 from radproof.api.http.problems import Problem
 from radproof.api.people.access import Caller
-from radproof.api.results.caching import MEGABYTE, BoundedCache
+from radproof.api.results.caching import MEBIBYTE, BoundedCache
 from radproof.api.results.finished import folder
 from radproof.api.results.pictures import Shown, picture, png, shape, source, tag
 from radproof.api.results.results import ImageRow, RunImages, run_images
@@ -22,7 +22,7 @@ from radproof.api.service import Service
 from radproof.store.tables import Model, Run
 
 _GONE = "the run's model was removed, so this picture cannot be drawn"
-_DRAWN: BoundedCache[bytes] = BoundedCache(1000, 64 * MEGABYTE, len)
+_DRAWN: BoundedCache[bytes] = BoundedCache(1000, 32 * MEBIBYTE, len)
 
 
 @dataclass(frozen=True)

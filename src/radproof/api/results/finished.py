@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from radproof.api.http.problems import Problem
-from radproof.api.results.caching import MEGABYTE, BoundedCache
+from radproof.api.results.caching import MEBIBYTE, BoundedCache
 from radproof.store.ids import PATTERN
 from radproof.store.settings import Settings
 from radproof.store.tables import Run
@@ -30,8 +30,8 @@ class Stamp:
 
 
 PARSED = 4  # bytes of JSON values in memory for one of their file, about
-_VALUES: BoundedCache[tuple[dict[str, Any], int]] = BoundedCache(16, 256 * MEGABYTE, lambda one: one[1])
-_TEXTS: BoundedCache[str] = BoundedCache(16, 64 * MEGABYTE, len)
+_VALUES: BoundedCache[tuple[dict[str, Any], int]] = BoundedCache(16, 64 * MEBIBYTE, lambda one: one[1])
+_TEXTS: BoundedCache[str] = BoundedCache(16, 32 * MEBIBYTE, len)
 
 
 def folder(settings: Settings, run: Run) -> Path:

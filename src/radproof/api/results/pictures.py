@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from radproof.api.http.problems import Problem
-from radproof.api.results.caching import MEGABYTE, BoundedCache
+from radproof.api.results.caching import MEBIBYTE, BoundedCache
 from radproof.api.results.finished import Stamp, folder, stamp
 from radproof.api.results.results import KINDS, RunImages, run_images
 from radproof.core.tables import read_table
@@ -36,7 +36,7 @@ MOST_BYTES = 64 * 2**20  # of one file
 MOST_PIXELS = 16_000_000  # that the server decodes at once
 _CELLS = 30_000_000
 _SAMPLES: BoundedCache[Mapping[tuple[str, str], tuple[str, int, Path]]] = BoundedCache(
-    8, 256 * MEGABYTE, lambda found: 500 * len(found)
+    8, 32 * MEBIBYTE, lambda found: 500 * len(found)
 )
 _MEDIA = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"II*\x00": "image/tiff", b"MM\x00*": "image/tiff"}
 

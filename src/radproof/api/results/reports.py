@@ -5,13 +5,13 @@ import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.csv as pc
 
 from radproof.api.http.problems import Problem
+from radproof.api.results.caching import MEBIBYTE, BoundedCache
 from radproof.api.results.finished import ROWS, Stamp, finished, folder, result_text, scrubbed_file, stamp
 from radproof.api.results.table import CELLS
 from radproof.core.tables import read_table
@@ -36,6 +36,7 @@ FILES: dict[Format, str] = {
     "sarif": "gate.sarif",
 }
 CSP = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_TABLES: BoundedCache[bytes] = BoundedCache(2, 32 * MEBIBYTE, len)
 _LEFT_OUT = ("logits", "chain", "file")
 _RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
@@ -53,7 +54,7 @@ def report(settings: Settings, run: Run, form: Format) -> Report:
     """One format of the report. Raises Problem 404 with the reason where there is none."""
     makers: dict[str, Callable[[], bytes]] = {
         "json": lambda: result_text(settings, run).encode(),
-        "csv": lambda: rows_csv(finished(settings, run, ROWS), run.id),
+        "csv": lambda: _csv(finished(settings, run, ROWS), run.id),
     }
     content = makers[form]() if form in makers else _file(settings, run, form)
     where = "inline" if form == "html" else "attachment"
@@ -78,7 +79,10 @@ def _file(settings: Settings, run: Run, form: Format) -> bytes:
     return scrubbed_file(found, settings.home.resolve()).encode()
 
 
-@lru_cache(maxsize=2)
+def _csv(file: Stamp, run: str) -> bytes:
+    return _TABLES.get((file, run), lambda: rows_csv(file, run))
+
+
 def rows_csv(file: Stamp, run: str) -> bytes:
     """One line per image, attack and scorer; patients are numbered anew for each run, texts cannot be formulas."""
     try:

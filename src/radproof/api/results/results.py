@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from radproof.api.http.paging import broken, sealed, unsealed
 from radproof.api.http.problems import Problem
-from radproof.api.results.caching import MEGABYTE, BoundedCache
+from radproof.api.results.caching import MEBIBYTE, BoundedCache
 from radproof.api.results.drawable import DRAWN, NOTHING, Drawable
 from radproof.api.results.finished import ROWS, Stamp, finished, result_json
 from radproof.api.results.table import Table, read_rows
@@ -172,7 +172,7 @@ def _opened(file: Stamp, told: dict[str, Any]) -> RunImages:
     return RunImages(read_rows(file.path, str(told["head"]), told["gallery"]), Drawable.of(told))
 
 
-_OPENED: BoundedCache[RunImages] = BoundedCache(6, 512 * MEGABYTE, lambda one: one.table.bytes)
+_OPENED: BoundedCache[RunImages] = BoundedCache(6, 192 * MEBIBYTE, lambda one: one.table.bytes)
 
 
 def _told(chosen: Filters) -> dict[str, str]:

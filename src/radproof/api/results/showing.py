@@ -16,7 +16,7 @@ from markupsafe import Markup
 from pydantic import ValidationError
 
 from radproof.api.http.problems import Problem
-from radproof.api.results.caching import MEGABYTE, BoundedCache
+from radproof.api.results.caching import MEBIBYTE, BoundedCache
 from radproof.api.results.finished import PARSED, Stamp, finished, scrubbed_file
 from radproof.assess.result import Result
 from radproof.reports import charts, facts
@@ -67,8 +67,8 @@ class Showing:
         return Markup(_STYLE.sub("", _STRIP.sub(_DRAWN, text)))
 
 
-_RESULTS: BoundedCache[Showing] = BoundedCache(6, 256 * MEGABYTE, lambda one: PARSED * one.file.size)
-_FRAGMENTS: BoundedCache[Markup] = BoundedCache(48, 32 * MEGABYTE, len)
+_RESULTS: BoundedCache[Showing] = BoundedCache(6, 96 * MEBIBYTE, lambda one: PARSED * one.file.size)
+_FRAGMENTS: BoundedCache[Markup] = BoundedCache(48, 16 * MEBIBYTE, len)
 
 
 def showing(settings: Settings, run: Run) -> Showing:

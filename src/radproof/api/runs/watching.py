@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
-from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from sqlalchemy import select
@@ -77,14 +76,6 @@ class Watched(StreamingResponse):
         """Send it. Raises Problem 429 before anything is sent."""
         with self._streams.held(self._user):
             await super().__call__(scope, receive, send)
-
-
-def streams(request: Request) -> Streams:
-    """Those of this application."""
-    state = request.app.state
-    if not hasattr(state, "streams"):
-        state.streams = Streams()
-    return state.streams
 
 
 async def watch(

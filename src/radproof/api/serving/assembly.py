@@ -3,6 +3,7 @@
 
 from radproof.api.http.limits import Limits
 from radproof.api.results.comparing import Comparisons
+from radproof.api.runs.watching import Streams
 from radproof.api.screening.screener import Screeners
 from radproof.api.service import Service
 from radproof.jobs.queue import Jobs
@@ -26,5 +27,6 @@ def make_service(settings: Settings) -> Service:
         jobs=Jobs(settings, database),
         screeners=Screeners(settings),
         comparisons=Comparisons(),
+        streams=Streams(),
         limits=Limits(settings),
     )

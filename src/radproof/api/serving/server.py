@@ -27,12 +27,12 @@ from radproof.api.service import Service
 from radproof.api.serving.assembly import make_service
 from radproof.api.serving.beside import Beside
 from radproof.errors import BadInput
+from radproof.store.people import first_admin_link, server_address
 from radproof.store.settings import Settings
 
 KEEP_ALIVE = 20  # seconds that a connection may rest between requests
 CONNECTIONS = 500  # at a time; more are told to come back (503)
 GRACE = 6  # seconds that open requests have to end
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # no browser opens these; here it can be opened as
 Say = Callable[[str], None]
 
 
@@ -69,7 +69,7 @@ def serve(settings: Settings, *, example: Path | None = None, say: Say = print) 
         logs.configure(routes=routes())
         worker = Beside(worker_command(settings), worker_environment(settings)) if settings.worker else None
         server = Server(_config(outer, settings), worker)
-        address = _address(settings, bound)
+        address = server_address(settings, bound.getsockname()[1])
         say(f"radproof listens on {address}")
         _welcome(service, settings, address, say)
         _warn(settings)
@@ -185,21 +185,11 @@ def _config(app: Observed, settings: Settings) -> uvicorn.Config:
     )
 
 
-def _address(settings: Settings, bound: socket.socket) -> str:
-    if settings.public_url:
-        return settings.public_url.rstrip("/")
-    host = EVERYWHERE.get(settings.host, settings.host)
-    host = f"[{host}]" if ":" in host else host
-    return f"http://{host}:{bound.getsockname()[1]}"
-
-
 def _welcome(service: Service, settings: Settings, address: str, say: Say) -> None:
     """On the first start, the first administrator's link."""
     if not settings.auth:
         say("Sign-in is off: everybody on this machine is the administrator.")
         return
-    from radproof.store.people import first_admin_link
-
     link = first_admin_link(service, address)
     if link:
         say(f"The first administrator signs up here, once: {link}")

@@ -19,15 +19,15 @@ from radproof.api.results.exports import exported
 from radproof.api.results.finished import result_text
 from radproof.api.results.reports import MEDIA, Format, report
 from radproof.api.runs.running import PRIORITY, Verb, act, both, chosen, make_run, put_first, remove_run
-from radproof.api.runs.watching import Watched, streams, watch
+from radproof.api.runs.watching import Watched, watch
 from radproof.api.service import Here, Service
 from radproof.api.shelf.holdings import job_of, jobs_of
+from radproof.jobs.queue import FIRST, LAST
 from radproof.store.tables import Job, JobState, Run
 
 router = APIRouter(tags=["runs"])
 LONGEST = 120
-FIRST, LAST = 1, 1000
-Priority = Annotated[int, Field(ge=0, le=LAST, description="smaller ones go first")]
+Priority = Annotated[int, Field(ge=FIRST, le=LAST, description="smaller ones go first")]
 
 
 class Progress(BaseModel):
@@ -147,10 +147,9 @@ def runs(
 def start(here: Here, who: Developer, asked: NewRun, once: Single) -> Response:
     """Queue an assessment."""
     found, kept = chosen(here, who, plan=asked.plan, document=asked.document, project=asked.project)
-    first = max(FIRST, asked.priority)
 
     def work(session: Session) -> RunOut:
-        run = make_run(session, here, who, found, kept=kept, name=asked.name, priority=first)
+        run = make_run(session, here, who, found, kept=kept, name=asked.name, priority=asked.priority)
         return told(run, job_of(session, run.id))
 
     return once.made(asked, work, "/api/v1/runs")
@@ -166,7 +165,7 @@ def one(request: Request, here: Here, who: Viewer, id: str) -> Response:
 def change(request: Request, here: Here, who: Developer, id: str, asked: Changed) -> RunOut:
     """Put it before or behind others."""
     unchanged(request, _one(here, id, who))
-    put_first(here, who, id, max(FIRST, asked.priority))
+    put_first(here, who, id, asked.priority)
     return _one(here, id, who)
 
 
@@ -214,11 +213,11 @@ def retry(here: Here, who: Developer, id: str) -> RunOut:
         **responses(404, 429),
     },
 )
-def events(request: Request, here: Here, who: Viewer, id: str) -> Watched:
+def events(here: Here, who: Viewer, id: str) -> Watched:
     """Progress as server-sent events; `Last-Event-ID` is not needed, as each event tells everything."""
     with here.database.reading() as session:
         run, _ = both(session, id, who)
-    return Watched(streams(request), who.user_id, watch(here.database, run.id, who))
+    return Watched(here.streams, who.user_id, watch(here.database, run.id, who))
 
 
 @router.get("/runs/{id}/result", response_model=dict[str, Any], responses=responses(404))

@@ -20,6 +20,7 @@ from radproof.api.shelf.holdings import here as of_project
 from radproof.api.shelf.holdings import jobs_of, names, phantoms, rows
 from radproof.api.web.result import result_page
 from radproof.jobs.states import FINAL, MOVES
+from radproof.jobs.queue import FIRST, LAST
 from radproof.store.tables import UNFINISHED, DataSet, Model, Run
 
 router = APIRouter()
@@ -111,8 +112,8 @@ def again(here: Here, who: Developer, id: str) -> Response:
 @router.post("/runs/{id}/priority")
 def priority(here: Here, who: Developer, id: str, priority: Annotated[str, Form(max_length=10)] = "") -> Response:
     """Smaller ones go first."""
-    if not priority.isdecimal() or not 1 <= int(priority) <= 1000:
-        raise Problem(422, "priority: expected a whole number from 1 (first) to 1000 (last)")
+    if not priority.isdecimal() or not FIRST <= int(priority) <= LAST:
+        raise Problem(422, f"priority: expected a whole number from {FIRST} (first) to {LAST} (last)")
     running.put_first(here, who, id, int(priority))
     return RedirectResponse(f"/runs/{id}?said=prioritised", 303)
 

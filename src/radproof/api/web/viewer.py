@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from radproof.api.http.problems import Problem
 from radproof.api.http.render import page
 from radproof.api.people.access import Caller, Viewer, owned
-from radproof.api.results.caching import MEGABYTE, BoundedCache
+from radproof.api.results.caching import MEBIBYTE, BoundedCache
 from radproof.api.results.details import details
 from radproof.api.results.drawable import DRAWN, answered
 from radproof.api.results.drawing import classes
@@ -78,7 +78,7 @@ def _size(found: Found) -> int:
     return 2000 * (len(found.rows) + len(found.budgets)) + 500 * sum(map(len, found.facets.values()))
 
 
-_FOUND: BoundedCache[Found] = BoundedCache(64, 16 * MEGABYTE, _size)
+_FOUND: BoundedCache[Found] = BoundedCache(64, 8 * MEBIBYTE, _size)
 
 
 @router.get("/runs/{run_id}/images")
