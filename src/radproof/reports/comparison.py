@@ -4,9 +4,8 @@
 from collections.abc import Sequence
 
 from radproof.assess.compare import Compared, Comparison
-from radproof.core.records import Estimate
 from radproof.reports.markdown import table
-from radproof.reports.words import Shown, count, show
+from radproof.reports.words import count, points, show
 
 
 def comparison_rows(comparison: Comparison) -> list[dict[str, str]]:
@@ -28,14 +27,6 @@ def comparison_rows(comparison: Comparison) -> list[dict[str, str]]:
         }
         for row in comparison.rows
     ]
-
-
-def points(difference: Estimate) -> Shown:
-    """A difference of shares, with its sign: '+12 points (−1 to 25)'."""
-    shown = show(difference, "points")
-    if difference.value is not None and difference.value > 0:
-        return Shown(f"+{shown.value}", shown.interval, shown.n, shown.method)
-    return shown
 
 
 def title(comparison: Comparison) -> str:

@@ -52,6 +52,14 @@ def show(
     return Shown(value + _UNITS[kind], f"({low}{between}{high})", f"n {estimate.n}", estimate.method, label, place)
 
 
+def points(difference: Estimate) -> Shown:
+    """A difference of shares, with its sign: '+12 points (−1 to 25)'."""
+    shown = show(difference, "points")
+    if difference.value is not None and difference.value > 0:
+        return Shown(f"+{shown.value}", shown.interval, shown.n, shown.method)
+    return shown
+
+
 def sentence(estimate: Estimate | None, kind: Kind = "share", *, most: float | None = None) -> str:
     """The same within running text."""
     return str(show(estimate, kind, most=most))

@@ -18,7 +18,8 @@ from radproof.api.results.children import Children
 from radproof.api.results.finished import Stamp, finished, scrubbed
 from radproof.core.records import Estimate
 from radproof.jobs.process import environment
-from radproof.reports.words import Shown, count, show
+from radproof.reports.tables import goal_words
+from radproof.reports.words import Shown, count, points, show
 from radproof.store.settings import Settings
 from radproof.store.tables import Run
 
@@ -27,11 +28,6 @@ BAD_INPUT = 2  # the command's exit code
 _RETRY = {"Retry-After": "5"}
 MOST = 64  # comparisons that are kept
 EACH, ALL = 2, 16  # that one user, and all together, may have unfinished
-GOALS = {
-    "misclassify": "under attack",
-    "missed-finding": "disease read as Normal",
-    "false-alarm": "Normal read as disease",
-}
 
 
 @dataclass(frozen=True)
@@ -140,27 +136,25 @@ def read(told: Mapping[str, Any]) -> Compared:
     return Compared(lines, on, tuple(notes), conclusion)
 
 
+def under(goal: str) -> str:
+    """What a figure under attack is of."""
+    return "under attack" if goal == "misclassify" else goal_words(goal)
+
+
 def _line(row: Mapping[str, Any]) -> Line:
     a, b, difference = (Estimate.model_validate(row[key]) for key in ("a", "b", "difference"))
     return Line(
-        what="clean images" if row["column"] == "clean" else GOALS.get(row["goal"], f"under attack ({row['goal']})"),
+        what="clean images" if row["column"] == "clean" else under(row["goal"]),
         budget=row["budget"],
         defense="" if row["defense"] == "none" else row["defense"],
         a=show(a, strip=True),
         b=show(b, strip=True),
-        difference=_signed(difference),
+        difference=points(difference),
         only_a=row["only_a"],
         only_b=row["only_b"],
         p=f"{row['p_holm']:.2g}",
         differs=row["differs"],
     )
-
-
-def _signed(difference: Estimate) -> Shown:
-    shown = show(difference, "points")
-    if difference.value is not None and difference.value > 0:
-        return Shown(f"+{shown.value}", shown.interval, shown.n, shown.method)
-    return shown
 
 
 def _reason(stderr: str) -> str:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from radproof.assess.grades import BARS
+from radproof.reports.tables import goal_words
 from radproof.store.tables import Run
 
 BARE = "none"
 WIDTH, HEIGHT, EDGE = 120, 36, 4
 MOST = 12  # runs that a line goes through
-_GOALS = {"misclassify": "any wrong answer", "missed-finding": "missed findings", "false-alarm": "false alarms"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def standing(run: Run) -> Standing:
         phantom=bool(told.get("phantom", run.data_id is None)),
         accuracy=told.get("accuracy"),
         worst=worst.get("accuracy"),
-        worst_at=f"{worst['budget']}, {_GOALS.get(worst['goal'], worst['goal'])}" if worst else "",
+        worst_at=f"{worst['budget']}, {goal_words(worst['goal'])}" if worst else "",
         grade=str(score.get("grade") or ""),
         reason=str(score.get("reason") or ""),
         lines=tuple(_lines(score)),

@@ -13,7 +13,7 @@ from radproof.api.http.problems import Problem
 from radproof.api.http.render import page
 from radproof.api.people.access import Caller, Viewer, owned, visible
 from radproof.api.results.chosen import CLEAN, Ladder, ladders, steps
-from radproof.api.results.comparing import GOALS, Line
+from radproof.api.results.comparing import Line, under
 from radproof.api.results.showing import Showing, showing
 from radproof.api.service import Here
 from radproof.reports.cards import Card, cards
@@ -145,7 +145,7 @@ def _serious(reading: Reading) -> Callable[[str, str, str], tuple[int, ...]]:
         for goal in reading.goals:
             for rung in reading.budgets:
                 cell = reading.headline(defense, goal, rung.eps)
-                found[GOALS.get(goal, f"under attack ({goal})"), rung.label, own] = reading.serious(*about(cell))
+                found[under(goal), rung.label, own] = reading.serious(*about(cell))
     return lambda what, budget, defense: found.get((what, budget, defense), reading.serious())
 
 
