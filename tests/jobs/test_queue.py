@@ -24,7 +24,7 @@ def put(laboratory, name, **values):
 
 def ask(laboratory, verb, name, *given):
     with laboratory.database.writing() as session:
-        getattr(laboratory.jobs, verb)(session, laboratory.jobs.get(session, name), *given)
+        getattr(laboratory.jobs, verb)(session, session.get_one(Job, name), *given)
     laboratory.jobs.dispatch()
     return laboratory.job(name)
 

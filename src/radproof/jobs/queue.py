@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from radproof.errors import BadInput, UnknownName
+from radproof.errors import BadInput
 from radproof.jobs.forgetting import forget, sweep
 from radproof.jobs.kinds import Outcome, kind_of
 from radproof.jobs.states import FINAL, Conflict, Verb, move
@@ -68,18 +68,6 @@ class Jobs:
                 self._waiting.put(queued)
         except Exception as error:
             log.warning("the engine of jobs is not to be reached: %s", type(error).__name__)
-
-    def get(self, session: Session, name: str) -> Job:
-        """The job of this name. Raises UnknownName."""
-        found = session.get(Job, name)
-        if found is None:
-            raise UnknownName("no job of that name")
-        return found
-
-    def of(self, session: Session, subject_id: str) -> Job | None:
-        """The newest job that makes this run, model, data set or guard."""
-        asked = select(Job).where(Job.subject_id == subject_id).order_by(Job.created.desc(), Job.id).limit(1)
-        return session.execute(asked).scalar_one_or_none()
 
     def cancel(self, session: Session, job: Job) -> Job:
         """Stop it for good; at once where nobody has begun, else the worker stops the command. Raises Conflict."""

@@ -16,6 +16,7 @@ from radproof.api.plans import catalogue, forming, networks, promises
 from radproof.api.plans.forming import Filled
 from radproof.api.plans.presets import PRESETS, composed
 from radproof.api.plans.promises import DOUBTS
+from radproof.api.shelf.holdings import job_of
 from radproof.assess.sections import HardenedPlan
 from radproof.store.tables import Run, SavedPlan
 
@@ -85,7 +86,7 @@ def test_an_assessment_is_started_by_a_plain_form(house: House, full: Full) -> N
         run = session.get(Run, re.findall(r"/runs/(run_\w+)\?said=started", answer.headers["location"])[0])
         assert run is not None
         plan = session.execute(select(SavedPlan).where(SavedPlan.id == run.plan_id)).scalar_one()
-        job = house.service.jobs.of(session, run.id)
+        job = job_of(session, run.id)
     assert (run.model_id, run.data_id, job and job.priority) == (full.model, full.data, 7)
     assert plan.document["data"]["images"] == 12 and plan.document["budgets"] == ["1/255", "4/255"]
     assert "The assessment was queued." in person.client.get(answer.headers["location"]).text

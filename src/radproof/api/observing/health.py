@@ -3,12 +3,10 @@
 
 import shutil
 import time
-from datetime import timedelta
 from threading import Lock
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
-from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from radproof.api.http.headers import passed_on
@@ -16,13 +14,12 @@ from radproof.api.observing.metrics import MEDIA, Metrics
 from radproof.api.people.access import Caller
 from radproof.api.service import Here, Service
 from radproof.core.hosts import loopback
-from radproof.store.tables import Worker, now
+from radproof.jobs.serving import SILENCE, served
 
 router = APIRouter()
 
 ROOM = 10**9  # bytes that have to be free where models and runs are kept
 FRESH = 1.0  # seconds for which an answer is given again
-SILENCE = timedelta(seconds=60)  # after which a worker counts as gone
 
 
 @router.get("/healthz")
@@ -85,8 +82,7 @@ def not_ready(service: Service) -> str:
 def worker_alive(service: Service) -> bool:
     """Whether one gave a sign lately."""
     with service.database.reading() as session:
-        newest = session.execute(select(func.max(Worker.seen))).scalar()
-    return newest is not None and now() - newest < SILENCE
+        return served(session)
 
 
 def _from_here(request: Request, service: Service) -> bool:

@@ -8,9 +8,9 @@ import yaml
 from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from radproof.api.observing.health import SILENCE
 from radproof.api.shelf.holdings import job_of, names, person, phantoms
-from radproof.store.tables import DataSet, Event, Job, Model, Run, SavedPlan, Worker, now
+from radproof.jobs.serving import served
+from radproof.store.tables import DataSet, Event, Job, Model, Run, SavedPlan
 
 MOST = 40  # events that are told
 _WORDS = {
@@ -75,13 +75,11 @@ def history(session: Session, run: Run) -> History:
 
 def waiting(session: Session, job: Job | None) -> Waiting:
     """Where a job waits, and whether anybody works at all."""
-    seen = session.execute(select(func.max(Worker.seen))).scalar()
-    served = seen is not None and now() - seen < SILENCE
     if job is None or job.state != "queued":
-        return Waiting(0, served)
+        return Waiting(0, served(session))
     own = tuple_(Job.priority, Job.created, Job.id) < (job.priority, job.created, job.id)
     asked = select(func.count()).select_from(Job).where(Job.state == "queued", own)
-    return Waiting(session.execute(asked).scalar_one() + 1, served)
+    return Waiting(session.execute(asked).scalar_one() + 1, served(session))
 
 
 def _events(session: Session, run: Run) -> tuple[Happening, ...]:

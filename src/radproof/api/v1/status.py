@@ -10,6 +10,7 @@ from radproof.api.http.problems import responses
 from radproof.api.observing.health import worker_alive
 from radproof.api.people.access import Viewer
 from radproof.api.service import Here, Service
+from radproof.jobs.states import HELD
 from radproof.store.tables import Job
 
 router = APIRouter(tags=["status"])
@@ -38,5 +39,5 @@ def how_it_is(service: Service) -> Status:
         version=__version__,
         worker=worker_alive(service),
         queued=counted.get("queued", 0),
-        running=sum(counted.get(state, 0) for state in ("running", "pausing", "cancelling")),
+        running=sum(counted.get(state, 0) for state in HELD),
     )
