@@ -74,6 +74,16 @@ def test_a_file_with_an_unknown_key_or_damage_is_refused(tmp_path: Path) -> None
         read_settings(tmp_path / "none.toml")
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("oidc_roles", {"lab": "develper"}), ("oidc_issuer", "http://id.example"), ("oidc_issuer", "id.example")],
+)
+def test_a_wrong_identity_provider_is_refused_at_the_start(name: str, told: object) -> None:
+    with pytest.raises(BadInput, match=f"setting {name}"):
+        read_settings(**{name: told})
+    assert read_settings(oidc_issuer="http://127.0.0.1:9").oidc_issuer and read_settings(oidc_roles={"lab": "admin"})
+
+
 def test_the_secret_stays_and_is_nobody_elses(tmp_path: Path) -> None:
     settings = read_settings(home=tmp_path / "home")
     first = settings.secret()

@@ -10,6 +10,7 @@ from typing import Any
 from radproof.cli.console import Bars
 from radproof.cli.remote_plan import DataFile, ModelFile, read, replaced
 from radproof.client import Client, Run, Thing
+from radproof.client.http import plain
 from radproof.client.packing import packed, packed_model
 from radproof.core.files import sha256_file, write_text
 from radproof.core.progress import Progress
@@ -104,7 +105,7 @@ def follow(client: Client, run: Run, progress: Progress) -> Run:
     if ended.state == "cancelled":
         raise Interrupted(f"{run.id} was cancelled on the server")
     if ended.state == "failed":
-        raise _Failed("".join(c if c.isprintable() else " " for c in ended.error or "the run failed on the server"))
+        raise _Failed(plain(ended.error or "the run failed on the server"))
     return ended
 
 

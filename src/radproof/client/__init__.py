@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from radproof.client.asking import API, named, plain
-from radproof.client.http import NotFound, Refused, ServerFailed
+from radproof.client.asking import API, named
+from radproof.client.http import NotFound, Refused, ServerFailed, plain
 from radproof.client.own import Own
 from radproof.client.readers import Readers
 from radproof.client.records import (

@@ -64,8 +64,3 @@ def named(id: str) -> str:
     if not id or not all((c.isalnum() and c.isascii()) or c in "_-" for c in id):
         raise BadInput("a name on a server is letters, digits, - and _, such as run_0123…")
     return id
-
-
-def plain(text: str) -> str:
-    """Without characters that command a terminal."""
-    return "".join(c if c.isprintable() else " " for c in text)[:1000]

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from radproof.core.files import atomic
+from radproof.core.hosts import loopback
 from radproof.errors import BadInput, RadproofError, StorageFull, UnknownName
 
 KEY = "RADPROOF_KEY"
@@ -146,16 +146,14 @@ def _checked(url: str, allow_http: bool) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise BadInput("a server's address is https://HOST or https://HOST:PORT, without name, query or fragment")
-    if parts.scheme == "http" and not allow_http and not _loopback(parts.hostname):
+    if parts.scheme == "http" and not allow_http and not loopback(parts.hostname):
         raise BadInput("by http:// everybody on the way reads the key and the images; give the https:// address")
     return url.rstrip("/")
 
 
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
+def plain(text: str) -> str:
+    """Without characters that command a terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)[:1000]
 
 
 def _pause(attempt: int) -> float:
@@ -202,7 +200,6 @@ def _detail(answer: httpx.Response) -> str:
         text = str(told.get("detail") or told.get("title") or "") if isinstance(told, dict) else ""
     except ValueError:
         text = ""
-    plain = "".join(c if c.isprintable() else " " for c in text)[:1000]
     number = answer.headers.get("x-request-id", "")
     asked = f" (request {number})" if answer.status_code >= 500 and number.isalnum() else ""
-    return (plain or f"the server answered {answer.status_code}") + asked
+    return (plain(text) or f"the server answered {answer.status_code}") + asked

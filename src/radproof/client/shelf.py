@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from radproof.client.asking import API, Asking, named, plain
-from radproof.client.http import ServerFailed
+from radproof.client.asking import API, Asking, named
+from radproof.client.http import ServerFailed, plain
 from radproof.client.packing import packed, packed_model
 from radproof.client.records import Thing
 from radproof.errors import BadInput

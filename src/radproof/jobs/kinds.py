@@ -41,6 +41,7 @@ class Kind:
     follow: Callable[[Session, Job], None] = ignore
 
 
+NAMES = ("assess", "model", "check", "data", "guard")
 _OWN, _OTHERS = "assess", "radproof.jobs.importing"
 
 

@@ -18,6 +18,7 @@ from radproof.store.tables import Membership, Project, Role, User
 from radproof.store.trail import Trail
 
 ROLES: tuple[Role, ...] = ("viewer", "clinician", "developer", "admin")
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # no browser opens these; here it can be opened as
 LOCAL = "local"  # the user and the project of a server without sign-in
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{1,63}")
 _TITLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]{1,80}")
@@ -180,12 +181,13 @@ def first_admin_link(service: Parts, address: str = "") -> str | None:
     return f"{(address or server_address(service.settings)).rstrip('/')}/invite/{secret}"
 
 
-def server_address(settings: Settings) -> str:
-    """How browsers on this machine, or by public_url everywhere, reach the server."""
+def server_address(settings: Settings, port: int | None = None) -> str:
+    """How browsers on this machine, or by public_url everywhere, reach the server; `port`: not the set one."""
     if settings.public_url:
         return settings.public_url.rstrip("/")
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    host = _EVERYWHERE.get(settings.host, settings.host)
+    host = f"[{host}]" if ":" in host else host
+    return f"http://{host}:{settings.port if port is None else port}"
 
 
 def _keep_one(session: Session, user: User) -> None:

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +18,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from radproof.core.hosts import loopback
 from radproof.errors import BadInput
+from radproof.store.tables import Role
 
 MEGABYTE = 10**6
 
@@ -59,7 +60,7 @@ class Settings(BaseSettings):
     oidc_issuer: str = ""
     oidc_client_id: str = ""
     oidc_client_secret: SecretStr = SecretStr("")
-    oidc_roles: Mapping[str, str] = Field(default_factory=dict[str, str])  # group of the identity provider -> role
+    oidc_roles: Mapping[str, Role] = Field(default_factory=dict[str, Role])  # group of the identity provider -> role
     oidc_groups_claim: str = "groups"
 
     @cached_property
@@ -75,7 +76,7 @@ class Settings(BaseSettings):
     @property
     def loopback(self) -> bool:
         """Whether nobody beyond this machine can connect."""
-        return _own(self.host)
+        return loopback(self.host)
 
     @property
     def secure(self) -> bool:
@@ -137,6 +138,8 @@ def read_settings(file: Path | None = None, **told: Any) -> Settings:
         raise BadInput(f"cannot read {file}: {error}") from None
     finally:
         _FILE.clear()
+    if found.oidc_issuer and not by_tls(found.oidc_issuer):
+        raise BadInput("setting oidc_issuer: expected an https:// address")
     if not found.auth:
         _check_alone(found)
     return found
@@ -149,7 +152,7 @@ def _check_alone(found: Settings) -> None:
             f"refusing to listen on {found.host} without sign-in: whoever reaches the port would be the administrator; "
             "leave auth on, or listen on 127.0.0.1"
         )
-    public = not _own(urlsplit(found.public_url).hostname or "") if found.public_url else False
+    public = not loopback(urlsplit(found.public_url).hostname or "") if found.public_url else False
     told = {"public_url": public, "allowed_hosts": found.allowed_hosts, "trusted_proxies": found.trusted_proxies}
     for name, beyond in told.items():
         if beyond:
@@ -159,9 +162,7 @@ def _check_alone(found: Settings) -> None:
             )
 
 
-def _own(host: str) -> bool:
-    """Whether it is this machine's name for itself."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
+def by_tls(address: str) -> bool:
+    """Whether nobody on the way reads what is said there: https, or this machine itself."""
+    told = urlsplit(address)
+    return told.scheme == "https" or (told.scheme == "http" and loopback(told.hostname or ""))

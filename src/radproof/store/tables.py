@@ -139,7 +139,7 @@ class Job(Owned, Base):
     """Work that is done by a worker: one durable workflow."""
 
     __tablename__ = "jobs"
-    kind: Mapped[str]  # of jobs.kinds: "assess", "model", "data", "guard"
+    kind: Mapped[str]  # one of jobs.kinds.NAMES
     subject_id: Mapped[str] = mapped_column(index=True)  # the run, model, data set or guard that it makes
     state: Mapped[str] = mapped_column(default="queued", index=True)  # JobState
     priority: Mapped[int] = mapped_column(default=100)  # smaller ones go first
@@ -160,7 +160,7 @@ class Model(Owned, Base):
     name: Mapped[str]
     file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id", ondelete="SET NULL"), default=None)
     path: Mapped[str] = mapped_column(default="")  # within home, as `--model` takes it: "models/mdl_…/model.onnx"
-    state: Mapped[str] = mapped_column(default="importing")  # importing, ready, failed
+    state: Mapped[str] = mapped_column(default="importing")  # importing, unchecked, ready, failed
     error: Mapped[str] = mapped_column(Text, default="")
     facts: Mapped[dict[str, Any]] = mapped_column(default=dict)  # the card, fingerprint, checks, seconds per gradient
     told: Mapped[dict[str, Any]] = mapped_column(default=dict)  # what the uploader said: architecture, labels, …

@@ -9,8 +9,9 @@ import pytest
 from fastapi.testclient import TestClient
 from tests.api.conftest import House
 
-from radproof.api.observing import health
+from radproof.api.observing import health, logs
 from radproof.api.serving.server import routes, site
+from radproof.jobs import assessing, importing, kinds
 from radproof.store import database
 from radproof.store.ids import new_id
 from radproof.store.tables import Job, Worker, now
@@ -103,6 +104,16 @@ def test_figures_of_jobs_hold_states_and_no_names(house: House) -> None:
     assert 99 < float(age.split()[1]) < 200
     assert "radproof_worker_sign_seconds 5" in told
     assert job not in told and person.project not in told and "local" not in told
+
+
+@pytest.mark.parametrize("kind", kinds.NAMES)
+def test_every_kind_of_job_is_counted_and_may_be_named(house: House, kind: str) -> None:
+    person = house.person()
+    with house.service.database.writing() as session:
+        session.add(Job(id=new_id("job"), kind=kind, subject_id=new_id("mdl"), project_id=person.project))
+    assert f'radproof_jobs{{kind="{kind}",state="queued"}} 1.0' in watcher(house).get("/metrics").text
+    assert logs.Deny()(None, "info", {"event": "job.started", "kind": kind})["kind"] == kind
+    assert kinds.kind_of(kind) and set(kinds.NAMES) == {*assessing.KINDS, *importing.KINDS}
 
 
 def test_the_templates_that_a_log_may_name_are_those_of_the_routes() -> None:

@@ -26,6 +26,7 @@ from radproof.api.serving.server import Server, _config, _warn, listening, opene
 from radproof.cli import main
 from radproof.errors import BadInput
 from radproof.store.database import Database
+from radproof.store.people import server_address
 from radproof.store.settings import read_settings
 from radproof.store.tables import Event
 
@@ -48,6 +49,15 @@ def lines_until(process: "subprocess.Popen[str]", wanted: str) -> list[str]:
 @pytest.fixture
 def quiet_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("RADPROOF_")}
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("192.0.2.7", "192.0.2.7")],
+)
+def test_the_address_it_says_is_one_that_a_browser_can_open(tmp_path: Path, host: str, shown: str) -> None:
+    settings = read_settings(home=tmp_path, host=host, port=0)
+    assert server_address(settings, 8123) == f"http://{shown}:8123"
 
 
 def test_it_serves_prints_one_link_and_ends_in_order(tmp_path: Path, quiet_environment: dict[str, str]) -> None:

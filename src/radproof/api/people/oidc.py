@@ -217,8 +217,10 @@ def _role(settings: Settings, claims: dict[str, Any]) -> Role | None:
         return None
     told: Any = claims.get(settings.oidc_groups_claim, [])
     groups = cast("list[Any]", told) if isinstance(told, list) else [told]
-    given = [settings.oidc_roles[one] for one in groups if isinstance(one, str) and one in settings.oidc_roles]
-    return max(given, key=RANKS.__getitem__, default="viewer")
+    given: list[Role] = [
+        settings.oidc_roles[one] for one in groups if isinstance(one, str) and one in settings.oidc_roles
+    ]
+    return max(given, key=lambda one: RANKS[one]) if given else "viewer"
 
 
 def _free_name(session: Session, claims: dict[str, Any], subject: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 from radproof.api.plans import networks, promises
 from radproof.api.plans.catalogue import HERE_ONLY, Kind, Parameter, Part, number, parts
 from radproof.api.plans.presets import composed
+from radproof.jobs.queue import FIRST, LAST
 
 MOST_SHOWN = 400  # characters of a field that are kept
 GOALS = (

@@ -19,8 +19,8 @@ from radproof.api.service import Here, Service
 from radproof.api.shelf.holdings import here as of_project
 from radproof.api.shelf.holdings import jobs_of, names, phantoms, rows
 from radproof.api.web.result import result_page
-from radproof.jobs.states import FINAL, MOVES
 from radproof.jobs.queue import FIRST, LAST
+from radproof.jobs.states import FINAL, MOVES
 from radproof.store.tables import UNFINISHED, DataSet, Model, Run
 
 router = APIRouter()
