@@ -293,6 +293,21 @@ def test_lists_go_page_by_page_and_refuse_made_up_cursors(house: House, root: Pe
     assert root.client.get(f"{ADMIN}/people?limit=101").status_code == 422
 
 
+def test_the_people_page_reads_names_and_says_where_it_ends(
+    house: House, root: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its select of projects asks for no sizes and no members; more links than it shows are told."""
+    from radproof.api.web import admin
+
+    monkeypatch.setattr(house.service.files, "used_by", None)
+    monkeypatch.setattr(admin, "LINKS", 2)
+    for _ in range(3):
+        page = root.client.get("/admin/people").text
+        assert f'<option value="{root.project}">ours</option>' in page and "The newest" not in page
+        root.client.post(f"{ADMIN}/people/invitations", json={"role": "viewer"})
+    assert "The newest 2 are shown" in root.client.get("/admin/people").text
+
+
 def test_a_broken_trail_is_told(house: House, root: Person) -> None:
     from sqlalchemy import text
 

@@ -64,6 +64,20 @@ def people(service: Service, cursor: str | None = None, limit: int = 50) -> tupl
     return shown, sealed(shown[-1].name) if len(found) > limit else None
 
 
+def names(service: Service) -> list[ProjectName]:
+    """Everybody who may sign in, by name."""
+    query = select(User.id, User.name).where(User.name != kept.LOCAL, User.disabled.is_(False)).order_by(User.name)
+    with service.database.reading() as session:
+        return [ProjectName(id=id, name=name) for id, name in session.execute(query)]
+
+
+def project_names(service: Service) -> list[ProjectName]:
+    """All projects, by name."""
+    with service.database.reading() as session:
+        found = session.execute(select(Project.id, Project.name).order_by(Project.name))
+        return [ProjectName(id=id, name=name) for id, name in found]
+
+
 def person(service: Service, user_id: str) -> Person:
     """One of them. Raises Problem 404."""
     with service.database.reading() as session:

@@ -19,6 +19,7 @@ router = APIRouter(prefix="/admin")
 Text = Annotated[str, Form(max_length=2000)]
 Name = Annotated[str, Path(max_length=40)]
 PEOPLE, PROJECTS = "/admin/people", "/admin/projects"
+LINKS = 100  # that one page shows
 
 
 @router.get("")
@@ -145,20 +146,18 @@ def check(request: Request, here: Here, who: Admin) -> Response:
 
 def _people(request: Request, here: Service, cursor: str | None = None, status: int = 200, **told: Any) -> Response:
     items, after = managing.people(here, cursor)
-    shelves, _ = managing.projects(here, limit=1000)
-    links, _ = invitations.invitations(here, limit=100)
+    links, more = invitations.invitations(here, limit=LINKS)
     values: dict[str, Any] = {"made": None, "made_for": "", "error": "", **told}
     return page(
         request, "admin_people", status, title="People", people=items, next=after, first=cursor, roles=ROLES,
-        shelves=shelves, links=links, **values,
+        shelves=managing.project_names(here), links=links, most_links=LINKS if more else 0, **values,
     )  # fmt: skip
 
 
 def _projects(request: Request, here: Service, cursor: str | None = None, status: int = 200, **told: Any) -> Response:
     items, after = managing.projects(here, cursor)
-    everybody, _ = managing.people(here, limit=1000)
     values: dict[str, Any] = {"error": "", "typed": "", **told}
     return page(
         request, "admin_projects", status, title="Projects", shelves=items, next=after, first=cursor,
-        people=[one for one in everybody if not one.disabled], **values,
+        people=managing.names(here), **values,
     )  # fmt: skip
