@@ -25,10 +25,7 @@ demo: .venv/.linked ## Crash-test a small DenseNet121 on drawn X-rays; leaves ru
 	$(BIN)/radproof assess examples/plans/demo.yaml --out runs/demo
 
 runs/serve/facts.json: | .venv/.linked
-	$(BIN)/radproof assess examples/plans/serve.yaml --out runs/serve
-	$(BIN)/radproof guard --model runs/serve/model --data "$$(echo runs/serve/data/*/)" --seed 1 \
-	  --out runs/serve/guard.safetensors --json > runs/serve/guard.json
-	$(BIN)/python -m radproof.api.serving.example_facts runs/serve
+	$(BIN)/python -m radproof.api.serving.example_make examples/plans/serve.yaml runs/serve
 
 serve: runs/serve/facts.json ## Open the laboratory in a browser, with a finished run in it; PORT=8000
 	$(BIN)/radproof serve --home runs/home --port $(PORT) --example runs/serve

@@ -20,6 +20,7 @@ from radproof.store.settings import Settings, read_settings
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8"))
+GPU: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.gpu.yaml").read_text(encoding="utf-8"))
 OURS = ("server", "worker-1", "worker-2")
 
 
@@ -133,6 +134,42 @@ def test_the_identity_provider_is_the_server_s_alone() -> None:
 def test_workers_have_names_of_their_own() -> None:
     names = [COMPOSE["services"][name]["environment"]["RADPROOF_WORKER_NAME"] for name in OURS[1:]]
     assert names == ["worker-1", "worker-2"]
+
+
+def test_the_gpu_is_every_worker_s_and_nobody_else_s() -> None:
+    assert set(GPU["services"]) == {
+        name for name, one in COMPOSE["services"].items() if "worker" in one.get("command", [])
+    }
+    for one in GPU["services"].values():
+        (device,) = one["deploy"]["resources"]["reservations"]["devices"]
+        assert device["capabilities"] == ["gpu"] and [default(name) for name in device["device_ids"]] == ["0"]
+
+
+@pytest.mark.parametrize("name", [*OURS, "postgres"])
+def test_logs_do_not_fill_the_disk(name: str) -> None:
+    assert set(COMPOSE["services"][name]["logging"]["options"]) == {"max-size", "max-file"}
+
+
+def test_what_the_image_is_built_with_can_be_given_to_compose() -> None:
+    told = set(COMPOSE["services"]["server"]["build"]["args"])
+    assert {"TORCH", "TORCH_INDEX"} == told <= set(re.findall(r"^ARG (\w+)", DOCKERFILE, flags=re.M))
+
+
+UNITS = re.findall(r"```ini\n(.*?)```", (ROOT / "docs" / "howto" / "serve.md").read_text(encoding="utf-8"), flags=re.S)
+
+
+def test_the_unit_starts_commands_and_options_that_there_are() -> None:
+    lines = [line for unit in UNITS for line in re.findall(r"^ExecStart=\S*/(radproof .*)$", unit, flags=re.M)]
+    assert len(lines) == 2
+    for line in lines:
+        check_command(shlex.split(line))
+
+
+@pytest.mark.parametrize(
+    "kept_from", ["RestrictNamespaces", "MemoryDenyWriteExecute", "ProtectProc", "ProtectKernelTunables"]
+)
+def test_the_unit_leaves_the_guard_what_it_needs(kept_from: str) -> None:
+    assert UNITS and all(f"{kept_from}=" not in unit for unit in UNITS)
 
 
 def told_default(name: str) -> str:

@@ -22,7 +22,16 @@ import pytest
 
 from radproof.api.http import connection
 from radproof.api.observing import logs
-from radproof.api.serving.server import Server, _config, _warn, listening, opened, site, worker_command  # pyright: ignore
+from radproof.api.serving.server import (  # pyright: ignore
+    Server,
+    _config,
+    _warn,
+    listening,
+    opened,
+    site,
+    worker_command,
+    worker_environment,
+)
 from radproof.cli import main
 from radproof.errors import BadInput
 from radproof.store.database import Database
@@ -49,6 +58,22 @@ def lines_until(process: "subprocess.Popen[str]", wanted: str) -> list[str]:
 @pytest.fixture
 def quiet_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("RADPROOF_")}
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ({"database": "postgresql://db.example/radproof"}, "RADPROOF_DATABASE"),
+        ({"store": "/srv/store"}, "RADPROOF_STORE"),
+        ({"worker_name": "beside"}, "RADPROOF_WORKER_NAME"),
+    ],
+)
+def test_settings_of_the_command_line_reach_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: dict[str, Any], name: str
+) -> None:
+    monkeypatch.delenv(name, raising=False)
+    assert worker_environment(read_settings(home=tmp_path, **told))[name] == next(iter(told.values()))
+    assert name not in worker_environment(read_settings(home=tmp_path)) or name == "RADPROOF_WORKER_NAME"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from radproof.api.service import Service
-from radproof.api.serving.example_facts import KEPT, data_facts, kept, model_facts
+from radproof.api.serving.example_facts import GUARD, GUARD_FACTS, KEPT, data_facts, kept, model_facts
 from radproof.core.records import digest
 from radproof.errors import BadInput
 from radproof.jobs.summary import read_summary
@@ -31,7 +31,6 @@ from radproof.store.tables import (
 )
 
 NAME = "Example"
-GUARD = "guard.safetensors"  # in the run's folder, with guard.json: what `radproof guard --json` said of it
 
 
 def show(service: Service, run: Path) -> bool:
@@ -77,7 +76,7 @@ class _Made:
         if self.images is not None:
             self._copy(self.images.parent, data)
             self.about_data = known[1] if known else data_facts(data, str(section["split"]), int(section["seed"]))
-        self._copy(self.source, self.settings.folder("runs", self.run), "work", "model", GUARD, "guard.json", KEPT)
+        self._copy(self.source, self.settings.folder("runs", self.run), "work", "model", GUARD, GUARD_FACTS, KEPT)
         if self.guarded:
             target = self.settings.folder("guards") / f"{self.guard}.safetensors"
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +125,7 @@ class _Made:
 
     def _guard(self, data_id: str | None, own: dict[str, Any]) -> GuardFile:
         made = GuardFile(id=self.guard, model_id=self.model, data_id=data_id, state="ready", **own)
-        told = self.source / "guard.json"
+        told = self.source / GUARD_FACTS
         made.facts = json.loads(told.read_text(encoding="utf-8")) if told.is_file() else {}
         made.told = {"detector": "drift", "rate": 0.05, "other_data": False}
         return made

@@ -5,13 +5,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from radproof.core.files import write_text
 from radproof.errors import BadData, BadModel
 
+if TYPE_CHECKING:
+    from radproof.data.findings import Audit
+
 MOST = 600  # seconds
-KEPT = "facts.json"  # in the run's folder: `python -m radproof.api.serving.example_facts RUN` writes it ahead
+# In the run's folder, written ahead by example_make.
+KEPT = "facts.json"
+GUARD = "guard.safetensors"
+GUARD_FACTS = "guard.json"  # as `radproof guard --json` tells them
 
 
 def model_facts(folder: Path) -> dict[str, Any]:
@@ -41,16 +46,13 @@ def kept(run: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
     return told["model"], told["data"]
 
 
-def keep(run: Path) -> None:
-    """Tell it ahead, so that a server's first start need not wait for it."""
-    section = json.loads((run / "result.json").read_text(encoding="utf-8"))["plan"]["data"]
-    images = next(iter(sorted((run / "data").glob("*/manifest.parquet"))), None)
-    data = data_facts(images.parent, str(section["split"]), int(section["seed"])) if images else {}
-    write_text(run / KEPT, json.dumps({"model": model_facts(run / "model"), "data": data}))
-
-
 def write() -> None:
     """In the other process: split, write, and print the facts."""
+    print(json.dumps(facts(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))))
+
+
+def facts(folder: Path, by: str, seed: int, audited: "Audit | None" = None) -> dict[str, Any]:
+    """Facts of a data set, once its folds are written into its manifest."""
     from typing import cast
 
     from radproof.assess.received import facts_of
@@ -59,13 +61,10 @@ def write() -> None:
     from radproof.data.splits import Way, split
     from radproof.data.zipped import Unpacked
 
-    folder, by, seed = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     found = Manifest.read(folder)
     made = found if all(sample.fold for sample in found.samples) else split(found, by=cast(Way, by), seed=seed)
     made.write(folder / NAME)
-    told = facts_of(made, made, str(made.source.get("kind", "manifest")), (), Unpacked(0, 0, (), {}), SILENT)
-    print(json.dumps({**told.model_dump(mode="json"), "removed": ""}))
-
-
-if __name__ == "__main__":
-    keep(Path(sys.argv[1]))
+    told = facts_of(
+        made, made, str(made.source.get("kind", "manifest")), (), Unpacked(0, 0, (), {}), SILENT, audited=audited
+    )
+    return {**told.model_dump(mode="json"), "removed": ""}
