@@ -2,11 +2,10 @@
 """What a server answers, as far as this version knows it; what a later one adds is kept."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-RunState = Literal["queued", "running", "pausing", "paused", "cancelling", "cancelled", "done", "failed"]
 ENDED = ("cancelled", "done", "failed")
 
 
@@ -68,7 +67,7 @@ class Run(Told):
     project: str = ""
     priority: int | None = None
     name: str = ""
-    state: str = ""  # one of RunState
+    state: str = ""  # queued, running, pausing, paused, cancelling, cancelled, done, failed
     error: str | None = ""
     plan: str = ""
     model: str = ""

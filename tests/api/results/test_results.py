@@ -271,6 +271,7 @@ def test_the_result_is_json_with_a_tag_and_without_paths(
     ("text", "left"),
     [
         ('"/srv/home/models/{0}/a.onnx"', '"models/{0}/a.onnx"'),
+        ("cannot read /srv/home/secret.key", "cannot read secret.key"),
         ("in /elsewhere/runs/{0}: no", "in runs/{0}: no"),
         ("/x/y/data/{0} and /z/data/{0}", "data/{0} and data/{0}"),
         ("models/{0}", "models/{0}"),

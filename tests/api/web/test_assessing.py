@@ -232,7 +232,7 @@ def test_rows_are_added_without_scripts_and_keep_what_was_typed(house: House, fu
 
 
 def test_a_plan_that_the_form_cannot_say_is_named(house: House) -> None:
-    assert forming.unsaid(composed("transfer", model="mdl_x", surrogates=("mdl_a", "mdl_b"))) == []
+    assert forming.unsaid(composed("transfer", model="mdl_x")) == []
     plan = {"seed": 1, "surrogates": {"mine": {"id": "mdl_a"}}, "gate": ["grade >= C"],
             "hardened": {"x": {"like": "model", "behind": ["jpeg"]}}}  # fmt: skip
     assert forming.unsaid(plan) == ["surrogates", "hardened networks"]

@@ -65,7 +65,7 @@ def shown(key: str, one: Part) -> list[Parameter]:
     return [p for p in found if p.name in _STRENGTH] if key == "adaptive" else found
 
 
-def offered(key: str, kind: Kind) -> list[Part]:
+def offered(kind: Kind) -> list[Part]:
     """The parts of a list that may run on a server."""
     return [one for one in parts()[kind].values() if one.name not in HERE_ONLY]
 
@@ -181,7 +181,7 @@ def place(message: str) -> str:
 
 
 def _chosen(form: Filled, group: Group) -> list[Any]:
-    known = {one.name: one for one in offered(group.key, group.kind)}
+    known = {one.name: one for one in offered(group.kind)}
     found: list[Any] = []
     for name in dict.fromkeys(form.told.get(group.key, ())):
         if name not in known:

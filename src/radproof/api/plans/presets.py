@@ -145,16 +145,15 @@ def composed(
     model: str,
     data: str | None = None,
     labels: Sequence[str] = (),
-    surrogates: Sequence[str] = (),
     only_answers: bool = False,
     images: int | None = None,
     seed: int = 1,
 ) -> dict[str, Any]:
-    """A whole plan of this server: `model`, `data` and `surrogates` are names of its database.
+    """A whole plan of this server: `model` and `data` are names of its database.
 
     No `data`: drawn phantoms. `labels`: the classes of the data, where they are known; goals of the clinic need one
-    called Normal or No Finding. `surrogates`: other models of the project with the same classes; where the preset wants
-    some and none is told, a small network is trained. `only_answers`: the model gives no gradient.
+    called Normal or No Finding. Where the preset wants another network, a small one is trained. `only_answers`: the
+    model gives no gradient.
     """
     chosen = preset(name)
     plan: dict[str, Any] = {"name": chosen.name, "title": chosen.title, "seed": seed, **deepcopy(dict(chosen.plan))}
@@ -167,12 +166,7 @@ def composed(
     if labels and not set(labels) & set(NORMAL):
         plan["goals"] = [goal for goal in plan["goals"] if goal not in CLINICAL_GOALS] or ["misclassify"]
     if chosen.surrogates:
-        told: dict[str, Any] = {
-            f"other-{n}": {"id": one} for n, one in enumerate(dict.fromkeys(surrogates), 1) if one != model
-        }
-        plan["surrogates"] = told or {"cxrnet": {"train": small(seed)}}
-        if len(told) > 1:
-            plan["surrogates"] = {**told, "together": {"of": sorted(told)}}
+        plan["surrogates"] = {"cxrnet": {"train": small(seed)}}
     if only_answers:
         plan |= _answering(plan)
     return plan

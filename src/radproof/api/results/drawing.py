@@ -111,8 +111,7 @@ def _wanted(images: RunImages, row: ImageRow, kind: str) -> dict[str, Any]:
         found = classes(images, row)
         return {"class_": found.before if kind == "cam_before" else found.after}
     parts, label = told.parts(row.defense)
-    number = images.place_in_gallery(row.id)
-    seed = [told.seed, "gallery", row.id if number is None else number]
+    seed = [told.seed, "gallery", row.id]
     return {"defenses": [dict(part) for part in parts], "label": label, "preset": told.preset, "seed": seed}
 
 

@@ -128,12 +128,6 @@ class RunImages:
             raise Problem(404, "no image of that name in this run")
         return [self._row(one) for one in self.table.siblings(at)]
 
-    def place_in_gallery(self, name: str) -> int | None:
-        """Which of the run's gallery shows this row; None: not one."""
-        at = self.table.named(name)
-        found = None if at is None else self.table.picture(at)
-        return next((n for n, one in enumerate(self.table.gallery) if one is found), None) if found else None
-
     def facets(self, chosen: Filters = Filters()) -> dict[str, list[Facet]]:
         """For every filter its values and what the other filters leave of each."""
         found: dict[str, list[Facet]] = {}

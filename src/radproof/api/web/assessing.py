@@ -156,7 +156,7 @@ def _page(
         data=[("", PHANTOMS), *((one.id, one.name) for one in shelf.data)],
         presets=[(one.name, one.title) for one in PRESETS.values()],
         chosen=PRESETS.get(form.one("preset"), PRESETS[FIRST]),
-        groups=[(group, forming.offered(group.key, group.kind)) for group in GROUPS],
+        groups=[(group, forming.offered(group.kind)) for group in GROUPS],
         parameters=forming.shown,
         doubled=_doubled,
         wrong_in=_wrong_in,
