@@ -9,6 +9,7 @@ from tests.api.conftest import House, Person
 from tests.api.test_crossing import CHANGING, everything
 from tests.store.fresh import unlocked
 
+from radproof.api.people.access import Caller
 from radproof.store.tables import Event
 
 ADMIN = "/api/v1/admin"
@@ -332,3 +333,10 @@ def test_stored_xss_names_are_text_on_every_page(house: House, root: Person) -> 
     root.client.post(f"{ADMIN}/projects", json={"name": "<img src=x onerror=alert(1)>"})
     for path in ("/admin/projects", "/admin/people", "/account", "/admin/trail"):
         assert "<img src=x" not in root.client.get(path).text
+
+
+def test_a_caller_is_a_key_a_browser_or_whoever_sits_here() -> None:
+    key, browser, local = (
+        Caller("u", "n", "admin", (), None, *told) for told in ((None, ""), ("hash", "token"), (None, "token"))
+    )
+    assert [(who.by_key, who.local) for who in (key, browser, local)] == [(True, False), (False, False), (False, True)]

@@ -42,8 +42,18 @@ class Caller:
     role: Role
     projects: tuple[str, ...]  # whose member they are
     project_id: str | None  # the one that pages show and new things go to, unless told otherwise
-    session: str | None = None  # hash of the browser's session; None: an API key
-    csrf: str = ""  # of the session
+    session: str | None = None  # hash of the browser's session; None: an API key, or nobody signs in here
+    csrf: str = ""  # what a form shows; "": an API key
+
+    @property
+    def by_key(self) -> bool:
+        """Whether a program asks, with an API key."""
+        return self.session is None and not self.csrf
+
+    @property
+    def local(self) -> bool:
+        """Whether it is whoever sits at a server without sign-in."""
+        return self.session is None and bool(self.csrf)
 
     def may(self, role: Role) -> bool:
         """Whether their role is this one or a higher one: viewer < clinician < developer < admin."""

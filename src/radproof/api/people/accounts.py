@@ -171,7 +171,7 @@ def drop_sessions(service: Service, who: Caller) -> None:
 
 def by_session(who: Caller) -> None:
     """A key that fell into wrong hands must not make itself lasting ones. Raises Problem 403."""
-    if who.session is None and not who.csrf:
+    if who.by_key:
         raise Problem(403, "an API key cannot do this; sign in with a browser")
 
 

@@ -54,10 +54,10 @@ def change_account(request: Request, here: Here, who: Viewer, told: Choice, resp
     """Choose the current project of this browser."""
     unchanged(request, accounts.account(here, who))
     accounts.choose_project(here, who, told.project)
-    if who.session is None and who.csrf:
+    if who.local:
         set_cookie(response, PROJECT, told.project, here.settings)
     found = accounts.account(here, who)
-    return found.model_copy(update={"project": told.project}) if who.csrf else found
+    return found.model_copy(update={"project": told.project}) if not who.by_key else found
 
 
 @router.post("/password", status_code=204, responses=responses(401, 403, 409, 429))

@@ -32,7 +32,7 @@ def choose(here: Here, who: Viewer, project: Text) -> Response:
     """Switch to another project."""
     accounts.choose_project(here, who, project)
     response = RedirectResponse("/?said=switched", 303)
-    if who.session is None and who.csrf:
+    if who.local:
         set_cookie(response, PROJECT, project, here.settings)
     return response
 
