@@ -12,6 +12,7 @@ ANYWHERE = (400, 401, 403, 404, 405, 413, 414, 422, 429, 431, 500, 503, 507)
 WITH_BODY = (409, 411, 412, 415)
 METHODS = ("get", "put", "post", "delete", "patch")
 HEADERS = {"X-Request-Id": {"description": "the request's number in the server's log", "schema": {"type": "string"}}}
+TAG = {"description": "for If-None-Match here, for If-Match on PATCH and DELETE", "schema": {"type": "string"}}
 _SCHEMA = "#/components/schemas/"
 _FASTAPI = ("HTTPValidationError", "ValidationError")
 
@@ -42,6 +43,8 @@ def told(app: FastAPI) -> dict[str, Any]:
     for name in _FASTAPI:
         schemas.pop(name, None)
     for path in found.get("paths", {}).values():
+        if any("412" in operation.get("responses", {}) for operation in path.values()) and "get" in path:
+            path["get"]["responses"]["200"].setdefault("headers", {})["ETag"] = TAG
         for method, operation in path.items():
             if method in METHODS:
                 _declare(operation, method)
