@@ -26,7 +26,9 @@ from radproof.store.tables import GuardFile, Model
 
 Check = Callable[[Session, Caller, str], None]  # of a project
 NOTICE = "Not for diagnosis: this says something about an image and a model, and nothing about a patient."
-NO_GUARD = "no detector is taught for this model; a developer teaches one on the model's page, from clean images"
+NO_GUARD = (
+    "no detector is taught for this model; a developer does so under “Teach a guard” on its page, from clean images"
+)
 
 
 class ReadingAnswer(BaseModel):

@@ -182,9 +182,9 @@ def _outcome(
     )
 
 
-def _row(session: Session, one: outcomes.Listed, who: Caller) -> tuple[ReaderTest, ReaderTestOut, str, int]:
-    """For the list: d′ and readers, where this caller may know."""
-    told = f"{shown(one.pooled.d_prime)}: {one.pooled.verdict}" if one.pooled else ""
+def _row(session: Session, one: outcomes.Listed, who: Caller) -> tuple[ReaderTest, ReaderTestOut, tuple[str, str], int]:
+    """For the list: verdict, d′ and readers, where this caller may know."""
+    told = (one.pooled.verdict, shown(one.pooled.d_prime)) if one.pooled else ("", "")
     return one.test, seen(session, one.test, who, one.own), told, one.finished
 
 

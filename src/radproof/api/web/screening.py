@@ -13,6 +13,7 @@ from radproof.api.http.render import fragment, page
 from radproof.api.people.access import Caller, Clinician
 from radproof.api.readers.taking import UNSCREENED, check_unread, middles, ways
 from radproof.api.screening.answering import (
+    NO_GUARD,
     NOTICE,
     Image,
     ReadingAnswer,
@@ -28,6 +29,16 @@ from radproof.reports.words import listed, plain
 
 router = APIRouter()
 PIECE = "x-fragment"  # a script asks for the answer alone
+IMAGES_OWN = (413, 415, 422)  # codes that say what is wrong with the image
+_WAY_ON = {
+    400: "The form did not come whole. Choose the image again.",
+    403: "This says nothing about the image. Trying again does not help: an administrator can say what you may do.",
+    404: "This says nothing about the image. Choose another model: this one was removed, or is not in your projects.",
+    409: "This says nothing about the image. Choose another model, or come back when this one is ready.",
+}
+_NO_MODEL = "This says nothing about the image. Choose a model that has a detector."
+_UNCHECKED = "An image that was not screened is as one that nobody has checked."
+_AGAIN = "Nothing is wrong with the image as far as is known. Try it again."
 BADGES = {"calm": "ok", "alarm": "bad", "open": "warn"}
 _ALTERED = {
     None: ("Cannot be said", "No threshold could be set for this detector, so nothing is promised."),
@@ -137,8 +148,8 @@ def _fragment(
     oops: str,
     status: int,
 ) -> Response:
-    asked = _named(asked, _choices(screenable(here, who)))
-    made = fragment("screening_answer", told=found, oops=oops, code=status, notice=NOTICE, asked=asked, links=links)
+    asked, way = _named(asked, _choices(screenable(here, who))), way_on(status, oops)
+    made = fragment("screening_answer", told=found, oops=oops, way=way, notice=NOTICE, asked=asked, links=links)
     made.status_code = status
     return made
 
@@ -163,11 +174,11 @@ def _page(
         title="Screen an image",
         ready=any(one.guard for one in models),
         untaught=[one for one in models if not one.guard],
-        by_view=any(one.by_view for one in models),
+        by_view=[one.model.name for one in models if one.by_view],
         asked=_named(asked, _choices(models)),
         told=found,
         oops=oops,
-        code=status,
+        way=way_on(status, oops),
         notice=NOTICE,
         megabytes=here.settings.image_megabytes,
         choices=choices,
@@ -192,6 +203,13 @@ def _choices(ready: list[Screenable]) -> list[tuple[str, str]]:
     twice = {name for name in names if names.count(name) > 1}
     days = [f" ({one.model.created:%-d %b %Y, %H:%M})" if one.model.name in twice else "" for one in ready]
     return [(one.model.id, one.model.name + day) for one, day in zip(ready, days, strict=True)]
+
+
+def way_on(status: int, oops: str) -> tuple[bool, str]:
+    """Of an image that was not screened: whether that is the image's own fault, and what helps."""
+    if status == 422 and (oops == NO_GUARD or oops.startswith("the form")):
+        return False, _NO_MODEL if oops == NO_GUARD else _WAY_ON[400]
+    return status in IMAGES_OWN, _UNCHECKED if status in IMAGES_OWN else _WAY_ON.get(status, _AGAIN)
 
 
 def _score(one: ReadingAnswer) -> str:
