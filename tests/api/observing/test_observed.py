@@ -150,7 +150,7 @@ def dribbled(house: House, path: str, media: str, pieces: list[bytes], **told: A
 
 
 @pytest.mark.parametrize("path", ["/api/v1/plans", "/api/v1/data", "/api/v1/screening"])
-def test_a_body_that_dribbles_is_given_up_and_told_so(house: House, path: str) -> None:
+def test_multipart_with_a_slow_body_is_given_up_and_told_so(house: House, path: str) -> None:
     """A small body, a form with files and an image: one that rests, and one that comes byte by byte."""
     media = "application/json" if path.endswith("plans") else "multipart/form-data; boundary=b"
     name = "image" if path.endswith("screening") else "file"

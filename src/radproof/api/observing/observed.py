@@ -87,6 +87,8 @@ class _Exchange:
             message = await asyncio.wait_for(self._receive(), min(patience, max(0.0, left)))
         except TimeoutError:
             self.whole = True
+            if self.status:  # it is being answered already
+                return {"type": "http.disconnect"}
             told = "the request came too slowly; send it again over a faster connection"
             raise Problem(408, told, headers={"Connection": "close"}) from None
         self.received += len(message.get("body", b""))

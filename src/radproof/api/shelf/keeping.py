@@ -137,7 +137,9 @@ def make_guard(
     if detector not in detectors():
         raise Problem(422, f"detector: expected one of {', '.join(detectors())}")
     if not 0 < rate < MOST_ALARMS:
-        raise Problem(422, f"rate: expected a share of clean images above 0 and under {MOST_ALARMS:g}")
+        raise Problem(
+            422, f"rate: expected a share of clean images above 0 and under {MOST_ALARMS:g} ({MOST_ALARMS:.0%})"
+        )
     found, images = _pair(session, who, model, data)
     if found.state != "ready":
         raise Problem(409, "the model is not ready: a guard is taught for one that has its card and was opened")
