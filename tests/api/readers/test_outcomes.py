@@ -13,7 +13,7 @@ from tests.api.readers.test_asking import TRIALS, Row, Rows, altered, do, drawn,
 
 from radproof.api.readers import blinded, outcomes
 from radproof.api.readers.asking import arranged, is_catch, originals
-from radproof.api.results.results import RunImages
+from radproof.api.results.images import RunImages
 from radproof.api.results.table import Table, Texts
 from radproof.store.tables import ReaderTest
 

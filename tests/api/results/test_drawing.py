@@ -294,7 +294,7 @@ def test_where_there_can_be_no_picture_the_reason_is_told() -> None:
 def test_of_findings_side_by_side_the_one_that_moved_most_is_explained(
     house: House, viewer: Person, seeds: Seeds
 ) -> None:
-    from radproof.api.results.results import run_images
+    from radproof.api.results.images import run_images
 
     with house.service.database.reading() as session:
         images = run_images(house.service.settings, session.get(Run, seeds.run))

@@ -23,7 +23,7 @@ from radproof.api.http.problems import Problem
 from radproof.api.people.access import Caller, owned
 from radproof.api.readers.taking import FINISH, Standing, begin, standing
 from radproof.api.results.finished import result_json
-from radproof.api.results.results import Filters, ImageRow, RunImages, run_images
+from radproof.api.results.images import Filters, ImageRow, RunImages, run_images
 from radproof.api.service import Service
 from radproof.measure.choice import enough
 from radproof.measure.sides import catch_trials

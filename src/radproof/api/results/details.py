@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from radproof.api.http.problems import Problem
 from radproof.api.results.caching import MEBIBYTE, BoundedCache
 from radproof.api.results.finished import ROWS, Stamp, finished, scrubbed
-from radproof.api.results.results import Filters, ImageRow, RunImages
+from radproof.api.results.images import Filters, ImageRow, RunImages
 from radproof.api.results.showing import Showing
 from radproof.assess.result import Picture
 from radproof.reports.facts import shortened

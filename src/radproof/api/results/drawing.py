@@ -15,8 +15,8 @@ from radproof.api.http.problems import Problem
 from radproof.api.people.access import Caller
 from radproof.api.results.caching import MEBIBYTE, BoundedCache
 from radproof.api.results.finished import folder
+from radproof.api.results.images import ImageRow, RunImages, run_images
 from radproof.api.results.pictures import Shown, picture, png, shape, source, tag
-from radproof.api.results.results import ImageRow, RunImages, run_images
 from radproof.api.screening.drawers import Subject
 from radproof.api.service import Service
 from radproof.store.tables import Model, Run

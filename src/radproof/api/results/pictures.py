@@ -24,7 +24,7 @@ from PIL import Image
 from radproof.api.http.problems import Problem
 from radproof.api.results.caching import MEBIBYTE, BoundedCache
 from radproof.api.results.finished import Stamp, folder, stamp
-from radproof.api.results.results import KINDS, RunImages, run_images
+from radproof.api.results.images import KINDS, RunImages, run_images
 from radproof.core.tables import read_table
 from radproof.data.images import StoredImage, decode_image
 from radproof.errors import BadImage

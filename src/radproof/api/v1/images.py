@@ -12,7 +12,7 @@ from radproof.api.http.problems import responses
 from radproof.api.people.access import Caller, Viewer, owned
 from radproof.api.results.drawing import mark, shown
 from radproof.api.results.exports import exported
-from radproof.api.results.results import BudgetOutcome, Facet, Filters, ImageRow, Kind, Outcome, run_images
+from radproof.api.results.images import BudgetOutcome, Facet, Filters, ImageRow, Kind, Outcome, run_images
 from radproof.api.service import Here, Service
 from radproof.store.tables import Run
 

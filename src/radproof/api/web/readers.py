@@ -19,7 +19,7 @@ from radproof.api.readers.asking import MOST, Side, Wish
 from radproof.api.readers.blinded import response, side
 from radproof.api.readers.taking import begin as begun
 from radproof.api.readers.taking import give_up, standing
-from radproof.api.results.results import Filters, run_images
+from radproof.api.results.images import Filters, run_images
 from radproof.api.screening.answering import NOTICE
 from radproof.api.service import Here, Service
 from radproof.api.v1.readers import ReaderTestOut, seen

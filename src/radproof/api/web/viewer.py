@@ -16,7 +16,7 @@ from radproof.api.results.drawable import DRAWN, answered
 from radproof.api.results.drawing import classes
 from radproof.api.results.drawing import shown as drawn_picture
 from radproof.api.results.finished import ROWS, finished
-from radproof.api.results.results import BudgetOutcome, Facet, Filters, ImageRow, RunImages, run_images
+from radproof.api.results.images import BudgetOutcome, Facet, Filters, ImageRow, RunImages, run_images
 from radproof.api.results.showing import Showing, showing
 from radproof.api.service import Here, Service
 from radproof.reports.tables import OWN_LIMITS, goal_words

@@ -18,9 +18,9 @@ from tests.api.seeded import Seeds, finished_run, seed
 
 from radproof.api.http.problems import Problem
 from radproof.api.results.finished import scrubbed
+from radproof.api.results.images import Filters, run_images
 from radproof.api.results.pictures import within
 from radproof.api.results.reports import safe
-from radproof.api.results.results import Filters, run_images
 from radproof.api.results.table import read_rows
 from radproof.store.ids import new_id
 from radproof.store.tables import Run
