@@ -21,9 +21,9 @@ from tests.api.seeded import Seeds, finished_run, seed, until
 from radproof.api.results import drawing
 from radproof.api.results.caching import BoundedCache
 from radproof.api.results.drawable import NOTHING, Drawable
+from radproof.api.screening.answers import Nonsense, parsed
 from radproof.api.screening.drawers import Drawer
 from radproof.api.screening.held import Patience
-from radproof.api.screening.screened import Nonsense, parsed
 from radproof.core.resident import Silent
 from radproof.store.tables import Model, Run
 

@@ -11,8 +11,8 @@ from tests.api.seeded import until
 from tests.core import lodgers
 
 from radproof.api.screening import held
+from radproof.api.screening.answers import Nonsense, Opened, Said, parsed
 from radproof.api.screening.held import Patience
-from radproof.api.screening.screened import Nonsense, Opened, Said, parsed
 from radproof.api.screening.spool import Spool
 from radproof.store.ids import new_id
 from radproof.store.tables import GuardFile

@@ -17,8 +17,8 @@ from radproof.api.http.problems import Problem
 from radproof.api.http.uploads import received
 from radproof.api.http.wanted import IMAGE
 from radproof.api.people.access import Caller, owned, visible
+from radproof.api.screening.answers import Opened, Reading, Said, Screened, Verdict
 from radproof.api.screening.passing import PassingPlace
-from radproof.api.screening.screened import Opened, Reading, Said, Screened, Verdict
 from radproof.api.screening.screener import Opening
 from radproof.api.service import Service
 from radproof.reports.verdicts import ADVICE, HEADLINES

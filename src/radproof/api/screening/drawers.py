@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radproof.api.http.problems import Problem
+from radproof.api.screening.answers import Nonsense, Piece, Ready, Sketch
 from radproof.api.screening.held import Held, Patience, Task
 from radproof.api.screening.pool import COME_BACK, Pool
-from radproof.api.screening.screened import Nonsense, Piece, Ready, Sketch
 from radproof.api.screening.spool import Spool
 from radproof.store.settings import Settings
 

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from radproof.api.http.problems import Problem
-from radproof.api.screening.screened import Nonsense, Numbered, parsed
+from radproof.api.screening.answers import Nonsense, Numbered, parsed
 from radproof.api.screening.spool import Spool
 from radproof.core.guard import Limits
 from radproof.core.guard_memory import guard_memory

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from radproof.api.http.problems import Problem
+from radproof.api.screening.answers import Opened, Said
 from radproof.api.screening.held import Held, Patience, Task
-from radproof.api.screening.screened import Opened, Said
 from radproof.api.screening.spool import Spool
 
 

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from radproof.api.screening.answers import Opened, Said
 from radproof.api.screening.drawers import MOST_OPEN, Drawers
 from radproof.api.screening.held import Patience, Task
 from radproof.api.screening.kept import Kept
 from radproof.api.screening.pool import Pool
-from radproof.api.screening.screened import Opened, Said
 from radproof.api.screening.spool import Spool
 from radproof.store.settings import Settings
 
