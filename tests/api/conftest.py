@@ -18,7 +18,7 @@ from fastapi.testclient import TestClient
 from tests.store.fresh import fresh
 
 from radproof.api.app import create_app
-from radproof.api.http.around import COOKIE
+from radproof.api.front.around import COOKIE
 from radproof.api.service import Service
 from radproof.api.serving.assembly import make_service
 from radproof.store.ids import new_id

@@ -7,7 +7,7 @@ from tests.api.http.test_paging import (
 )
 from tests.api.http.test_paging import test_web_race_a_double_submit_makes_one_thing_only as test_double_submit
 from tests.api.http.test_paging import test_what_comes_in_between_shifts_nothing as test_pages_in_between
-from tests.api.http.test_quota import test_web_race_many_runs_at_once_keep_to_the_quota as test_quota
+from tests.api.shelf.test_quota import test_web_race_many_runs_at_once_keep_to_the_quota as test_quota
 from tests.api.test_crossing import crowd, seeds
 from tests.api.test_crossing import (
     test_web_idor_no_route_tells_another_project_that_something_exists as test_crossing,

@@ -6,7 +6,8 @@ from importlib import import_module
 from fastapi import Depends, FastAPI
 
 from radproof import __version__
-from radproof.api.http import around, openapi, problems
+from radproof.api.front import around
+from radproof.api.http import openapi, problems
 from radproof.api.readers.closing import Closing
 from radproof.api.service import Service
 

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from tests.api.conftest import House
 
+from radproof.api.front.idempotency import AT_WORK, KEPT, Once
 from radproof.api.http.etags import conditional, etag, unchanged
-from radproof.api.http.idempotency import AT_WORK, KEPT, Once
 from radproof.api.http.paging import paged, sealed, unsealed
 from radproof.api.http.problems import Problem
 from radproof.store.ids import new_id

@@ -12,8 +12,8 @@ from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
 from tests.api.conftest import House, made_app, opened
 
+from radproof.api.front.around import COOKIE
 from radproof.api.http import limits
-from radproof.api.http.around import COOKIE
 from radproof.api.http.problems import Problem
 from radproof.api.people.signing import sign_in
 from radproof.api.web.signing import own_path

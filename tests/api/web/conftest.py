@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from tests.api.conftest import House, Person, made_app
 
-from radproof.api.http.around import COOKIE
+from radproof.api.front.around import COOKIE
 from radproof.store.ids import new_id
 from radproof.store.tables import DataSet, GuardFile, Job, Model, Run, SavedPlan, now
 

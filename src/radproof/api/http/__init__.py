@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands around every request: its body, its limits, its headers, how answers and errors look."""
+"""The protocol's own matters, which know nobody: bodies, headers, tags, pages of lists, how answers and errors look."""

@@ -4,7 +4,7 @@
 import hashlib
 from functools import cache
 from importlib.resources import files
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -13,8 +13,10 @@ from sqlalchemy import select
 
 from radproof import __version__
 from radproof.api.http.said import said
-from radproof.api.people.access import Caller
 from radproof.store.tables import Project, Role
+
+if TYPE_CHECKING:
+    from radproof.api.people.access import Caller
 
 NAVIGATION: tuple[tuple[Role, str, str], ...] = (
     ("viewer", "/models", "Models"),
@@ -96,7 +98,7 @@ def fragment(name: str, **values: Any) -> HTMLResponse:
     return HTMLResponse(environment().get_template(f"{name}.html.j2").render(values))
 
 
-def _header(request: Request, who: Caller | None) -> dict[str, Any]:
+def _header(request: Request, who: "Caller | None") -> dict[str, Any]:
     """Where this person may go, and their projects by name."""
     if who is None:
         return {"navigation": [], "projects": [], "project_name": ""}

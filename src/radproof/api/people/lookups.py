@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from radproof.api.http import csrf
 from radproof.api.http.limits import address
 from radproof.api.http.problems import Problem
+from radproof.api.people import csrf
 from radproof.api.people.access import Caller
 from radproof.api.people.callers import SECONDS
 from radproof.api.service import Service

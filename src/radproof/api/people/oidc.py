@@ -19,9 +19,9 @@ from fastapi import Request
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from radproof.api.http.csrf import cookie_name, keyed
 from radproof.api.http.problems import Problem
 from radproof.api.people.access import RANKS
+from radproof.api.people.csrf import cookie_name, keyed
 from radproof.api.people.signing import begin
 from radproof.api.service import Service
 from radproof.errors import BadInput

@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from radproof.api.http.csrf import keyed
 from radproof.api.http.problems import Problem
 from radproof.api.people.access import Caller
+from radproof.api.people.csrf import keyed
 from radproof.api.service import Service
 from radproof.store.invitations import found_invitation, use_invitation
 from radproof.store.keys import revoke_keys

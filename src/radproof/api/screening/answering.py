@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from radproof.api.front.uploads import received
 from radproof.api.http.problems import Problem
-from radproof.api.http.uploads import received
 from radproof.api.http.wanted import IMAGE
 from radproof.api.people.access import Caller, owned, visible
 from radproof.api.screening.answers import Opened, Reading, Said, Screened, Verdict

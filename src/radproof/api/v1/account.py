@@ -6,13 +6,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, Field
 
-from radproof.api.http.csrf import set_cookie
 from radproof.api.http.etags import conditional, unchanged
 from radproof.api.http.paging import Page
 from radproof.api.http.problems import responses
 from radproof.api.people import accounts
 from radproof.api.people.access import Viewer
 from radproof.api.people.accounts import Account, KeyFacts, NewKey, SessionFacts
+from radproof.api.people.csrf import set_cookie
 from radproof.api.people.lookups import COOKIE, PROJECT
 from radproof.api.service import Here
 from radproof.store.passwords import LONGEST

@@ -6,12 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from sqlalchemy.orm import Session
 
+from radproof.api.front.idempotency import Single
+from radproof.api.front.uploads import DataForm
 from radproof.api.http.etags import conditional, unchanged
 from radproof.api.http.forms import form_body
-from radproof.api.http.idempotency import Single
 from radproof.api.http.paging import Cursor, Limit, Page, paged
 from radproof.api.http.problems import responses
-from radproof.api.http.uploads import DataForm
 from radproof.api.http.wanted import DATA
 from radproof.api.people.access import Caller, Developer, Viewer, owned, visible
 from radproof.api.service import Here

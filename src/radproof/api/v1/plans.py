@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
+from radproof.api.front.idempotency import Single
 from radproof.api.http.etags import conditional, unchanged
-from radproof.api.http.idempotency import Single
 from radproof.api.http.paging import Cursor, Limit, Page, paged
 from radproof.api.http.problems import responses
 from radproof.api.people.access import Developer, Viewer, owned, visible

@@ -10,8 +10,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
+from radproof.api.front.idempotency import Single
 from radproof.api.http.etags import conditional, conditional_bytes, unchanged
-from radproof.api.http.idempotency import Single
 from radproof.api.http.paging import Cursor, Limit, Page, paged
 from radproof.api.http.problems import responses
 from radproof.api.people.access import Caller, Developer, Viewer, owned, visible

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Path, Request
 from fastapi.responses import RedirectResponse, Response
 
-from radproof.api.http.csrf import set_cookie
 from radproof.api.http.problems import Problem
 from radproof.api.http.render import page
 from radproof.api.people import accounts
 from radproof.api.people.access import Caller, Viewer
+from radproof.api.people.csrf import set_cookie
 from radproof.api.people.lookups import COOKIE, PROJECT
 from radproof.api.service import Here, Service
 from radproof.errors import BadInput

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy import select
 
+from radproof.api.front.uploads import DataAgain, DataForm
 from radproof.api.http.paging import paged
 from radproof.api.http.render import by_script, page
-from radproof.api.http.uploads import DataAgain, DataForm
 from radproof.api.people.access import Developer, Viewer, owned
 from radproof.api.service import Here
 from radproof.api.shelf import keeping, retrying

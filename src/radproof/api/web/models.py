@@ -7,10 +7,10 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy import select
 
+from radproof.api.front.uploads import ModelAgain, ModelForm
 from radproof.api.http.paging import paged
 from radproof.api.http.problems import Problem
 from radproof.api.http.render import by_script, page
-from radproof.api.http.uploads import ModelAgain, ModelForm
 from radproof.api.people.access import Developer, Viewer, owned
 from radproof.api.plans.catalogue import parts
 from radproof.api.results.standing import Standing, standing, trend

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Path, Request
 from fastapi.responses import RedirectResponse, Response
 
-from radproof.api.http.csrf import VISIT, drop_cookie, set_cookie, visit
 from radproof.api.http.limits import address
 from radproof.api.http.problems import Problem
 from radproof.api.http.render import page
 from radproof.api.people import oidc, signing
 from radproof.api.people.access import Caller
+from radproof.api.people.csrf import VISIT, drop_cookie, set_cookie, visit
 from radproof.api.people.lookups import COOKIE
 from radproof.api.service import Here, Service
 from radproof.errors import BadInput

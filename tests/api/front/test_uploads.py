@@ -17,8 +17,8 @@ from sqlalchemy import select
 from tests.api.conftest import House, Person, made_app
 from tests.api.test_routes import _path, _routes  # pyright: ignore[reportPrivateUsage]
 
+from radproof.api.front.uploads import Shelf, received
 from radproof.api.http.problems import Problem
-from radproof.api.http.uploads import Shelf, received
 from radproof.api.http.wanted import DATA, ROUTES, SCREENING
 from radproof.store import incoming
 from radproof.store.settings import MEGABYTE

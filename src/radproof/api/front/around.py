@@ -12,11 +12,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from radproof.api.http import bodies, csrf
+from radproof.api.http import bodies
 from radproof.api.http.headers import allowed, host_of, passed_on, set_headers
 from radproof.api.http.limits import address
 from radproof.api.http.problems import BROKEN, MEDIA, Problem, answer
 from radproof.api.http.wanted import SCREENING
+from radproof.api.people import csrf
 from radproof.api.people.access import Caller
 from radproof.api.people.lookups import COOKIE as COOKIE
 from radproof.api.people.lookups import caller_of
