@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The example's making: a guard as soon as there is a model, facts once the run is over, neither of a failed run."""
+"""The example's making: a guard as soon as there is a model, facts of a finished run, neither of a failed one."""
 
 from pathlib import Path
 from typing import Any, Self
