@@ -12,6 +12,7 @@ import threading
 import time
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
@@ -19,6 +20,8 @@ import sqlalchemy as sa
 from radproof.cli.console import Bars
 from radproof.errors import BadInput
 from radproof.jobs import doing, engine, kinds, worker
+from radproof.jobs.doing import Lease
+from radproof.jobs.engine import Released
 from radproof.jobs.kinds import Kind
 from radproof.jobs.process import Command
 from radproof.jobs.silence import Silence
@@ -84,6 +87,33 @@ def test_jobs_are_done_one_at_a_time_and_smaller_numbers_first(miniature):
         ended = [miniature.until(name, lambda job: job.state == "done", 60) for name in names]
     assert ended[2].finished <= ended[1].started <= ended[1].finished <= ended[0].started
     assert {job.attempt for job in ended} == {1}
+
+
+def test_a_worker_for_one_job_does_one_whatever_the_engine_hands_out(furnished_light):
+    made, go, seen = Worker(furnished_light.settings), threading.Event(), []
+
+    def command(lease):
+        seen.append(f"{lease.job} begins")
+        go.wait(30)
+        seen.append(f"{lease.job} ends")
+        return {}
+
+    made._doing = SimpleNamespace(take=lambda lease: True, command=command, end=lambda lease, told: told)
+    made._engine = SimpleNamespace(step=lambda do: do())
+    threads = [threading.Thread(target=made.work, args=(job, 1)) for job in ("a", "b")]
+    for one in threads:
+        one.start()
+    while not (len(made._leases) == 2 and seen):
+        time.sleep(0.01)
+    assert len(seen) == 1
+    go.set()
+    for one in threads:
+        one.join(30)
+    first, second = seen[0][0], seen[2][0]
+    assert seen == [f"{first} begins", f"{first} ends", f"{second} begins", f"{second} ends"] and first != second
+    made.stop.set()
+    with made._place(Lease("c", 1)), pytest.raises(Released), made._place(Lease("d", 1)):
+        pass
 
 
 def test_a_stopped_worker_gives_back_and_the_next_one_goes_on(miniature):

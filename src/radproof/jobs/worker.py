@@ -5,7 +5,7 @@ import fcntl
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from threading import Event, Lock
+from threading import BoundedSemaphore, Event, Lock
 from time import monotonic
 from typing import Any
 
@@ -45,6 +45,7 @@ class Worker:
         self._silence = Silence()
         self._leases: dict[str, Lease] = {}
         self._unheld: dict[str, float] = {}  # since when
+        self._places = BoundedSemaphore(at_once)  # the engine counts too, but by what it remembers
         self._lock = Lock()
         self._began = now()
         self._forget_at = 0.0
@@ -70,11 +71,12 @@ class Worker:
         """What the engine calls, in a thread: one attempt of a job, to its end. Raises Released."""
         lease = self._hold(Lease(job, attempt))
         try:
-            if not self._doing.take(lease):
-                return {"state": "not ours", "code": 0}
-            log.info("%s begins, attempt %d", job, attempt)
-            told = self._engine.step(lambda: self._doing.command(lease))
-            return self._doing.end(lease, told)
+            with self._place(lease):
+                if not self._doing.take(lease):
+                    return {"state": "not ours", "code": 0}
+                log.info("%s begins, attempt %d", job, attempt)
+                told = self._engine.step(lambda: self._doing.command(lease))
+                return self._doing.end(lease, told)
         except Exception as error:
             if isinstance(error, AWAY):
                 raise Released from None
@@ -97,6 +99,17 @@ class Worker:
                     return lease
             before.dropped.set()
             before.over.wait()
+
+    @contextmanager
+    def _place(self, lease: Lease) -> Generator[None]:
+        """No more than so many at once. Raises Released where the worker ends, or the job is given up, before that."""
+        while not self._places.acquire(timeout=0.1):
+            if self.stop.is_set() or lease.dropped.is_set():
+                raise Released
+        try:
+            yield
+        finally:
+            self._places.release()
 
     def _start_engine(self) -> None:
         pause = TICK
