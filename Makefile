@@ -36,7 +36,7 @@ screenshots: runs/serve/facts.json ## Draw every page at both widths, light and 
 load: runs/serve/facts.json ## 50 clients for two minutes against a server of its own; leaves runs/load.json
 	$(BIN)/python -m bench.load --example runs/serve --out runs/load.json
 
-test: .venv/.linked ## The default tests: offline, no GPU, about eleven minutes on two cores
+test: .venv/.linked ## The default tests: offline, no GPU, about eight minutes on two cores
 	$(BIN)/python -m pytest
 
 test-slow: .venv/.linked ## The slow tests as well
