@@ -16,6 +16,7 @@ from playwright.sync_api import Page, sync_playwright
 from bench.load import server
 
 WIDTHS = (400, 1280)
+STATUS = {"nothing": 404, "closed": 403}
 SCHEMES = ("light", "dark")
 TAGS = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}}
 
@@ -35,26 +36,34 @@ def pages(client: httpx.Client) -> dict[str, str]:
 
 
 def made(page: Page, addresses: dict[str, str]) -> dict[str, str]:
-    """Pages of what people do: a reader test before, in and after its trials, and a run that is at work."""
-    tests: list[str] = []
-    for _ in range(2):
-        page.goto(addresses["new-reader-test"])
-        page.locator("#f-trials, [name=trials]").first.fill("2")
-        page.get_by_role("button", name="Make the test").click()
-        page.wait_for_url("**/readers/rdr_*")
-        tests.append(urlsplit(page.url).path)
-    page.goto(f"{tests[1]}?begin=1")
+    """Pages of what people did and do: the outcome of a reader test, and a run that is at work."""
+    outcome = reader_test(page, addresses)
+    page.goto(f"{outcome}?begin=1")
     for number in (2, 3):  # the next trial, then the outcome
         page.get_by_role("button", name="Left one was altered").click()
         page.get_by_text("Trial 2 of 2" if number == 2 else "Your result").first.wait_for()
     page.goto(f"/assess?preset=full&model={addresses['model'].rsplit('/', 1)[1]}")
     page.get_by_role("button", name="Start the assessment").click()
     page.wait_for_url("**/runs/run_*")
+    return {"reader-outcome": outcome, "live-run": urlsplit(page.url).path}
+
+
+def reader_test(page: Page, addresses: dict[str, str]) -> str:
+    """A new one; its page."""
+    page.goto(addresses["new-reader-test"])
+    page.locator("#f-trials, [name=trials]").first.fill("2")
+    page.get_by_role("button", name="Make the test").click()
+    page.wait_for_url("**/readers/rdr_*")
+    return urlsplit(page.url).path
+
+
+def midway(test: str, addresses: dict[str, str]) -> dict[str, str]:
+    """Pages of a reader test on its way; from its first trial on, pages of its images are closed."""
     return {
-        "reader-begin": tests[0],
-        "reader-trial": f"{tests[0]}?begin=1",
-        "reader-outcome": tests[1],
-        "live-run": urlsplit(page.url).path,
+        "reader-begin": test,
+        "reader-trial": f"{test}?begin=1",
+        "closed": addresses["viewer"],
+        "reader-give-up": f"{test}/give-up",
     }
 
 
@@ -86,9 +95,12 @@ def draw(url: str, out: Path, chromium: str) -> list[str]:
                 base_url=url, viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
             )
             page = context.new_page()
-            for name, address in addresses.items():
-                wrong += faults(page, address, 404 if name == "nothing" else 200)
+            test = reader_test(page, addresses)
+            for name, address in (addresses | midway(test, addresses)).items():
+                wrong += faults(page, address, STATUS.get(name, 200))
                 page.screenshot(path=out / f"{name}-{width}-{scheme}.png", full_page=True)
+            page.get_by_role("button", name="Give up for good").click()  # or its images stay closed
+            page.wait_for_url(f"**{test}")
             context.close()
         browser.close()
     return wrong
