@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.api.conftest import House, Person
-from tests.store.once import once
+from tests.once import once
 
 from radproof import app
 from radproof.assess.plan import make_plan

@@ -1,18 +1,19 @@
 """A small data set, a small model and one finished run, made once for all end-to-end tests."""
 
-import fcntl
 import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from tests.once import once as made_once
 
 from radproof import app
 from radproof.cli import main
@@ -132,22 +133,9 @@ def other_model(tmp_path_factory, plan):
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory, request) -> Callable[[str, Callable[[Path], object]], Path]:
+def once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
     """Make a folder of this name once for all workers: (name, what fills it) -> the folder."""
-    own = tmp_path_factory.getbasetemp()
-    root = own.parent if hasattr(request.config, "workerinput") else own
-
-    def make(name: str, fill: Callable[[Path], object]) -> Path:
-        folder, done = root / name, root / f"{name}.done"
-        with (root / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not done.exists():
-                folder.mkdir()
-                fill(folder)
-                done.touch()
-        return folder
-
-    return make
+    return partial(made_once, tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.once import once
 from tests.store.fresh import fresh
-from tests.store.once import once
 
 from radproof.cli import main
 from radproof.jobs.queue import Jobs

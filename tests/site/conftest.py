@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from tests.api.seeded import assessed
 from tests.jobs.test_importing import here_instead
+from tests.once import once
 from tests.site.running import PASSWORD, Site
-from tests.store.once import once
 
 from radproof import app
 from radproof.api.serving import example_facts
