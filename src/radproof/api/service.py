@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every request works with; made once, found on the application."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
+from sqlalchemy.orm import Session
 
 from radproof.api.http.limits import Limits
 from radproof.api.people.callers import Callers
@@ -34,6 +37,13 @@ class Service:
     streams: "Streams"  # of events, that each user has open
     limits: Limits  # requests per minute
     callers: Callers = field(default_factory=Callers)  # who asked in the last seconds
+
+    @contextmanager
+    def submitting(self) -> Generator[Session]:
+        """One transaction that may queue work; the engine learns of it once it is committed."""
+        with self.database.writing() as session:
+            yield session
+        self.jobs.dispatch()
 
 
 def service(request: Request) -> Service:

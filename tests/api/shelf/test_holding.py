@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 from tests.api.conftest import House, Person, furnished
-from tests.api.shelf.test_keeping import caller
+from tests.api.shelf.test_keeping import caller, queued
 from tests.api.shelf.test_retrying import failed
 from tests.store.fresh import on_server
 
@@ -18,7 +18,7 @@ from radproof.api.http.problems import Problem
 from radproof.api.people.access import held
 from radproof.api.serving.assembly import make_service
 from radproof.api.shelf import clearing
-from radproof.api.shelf.retrying import make_retry, retry
+from radproof.api.shelf.retrying import make_retry
 from radproof.store.settings import read_settings
 from radproof.store.tables import DataSet, Job
 
@@ -74,7 +74,7 @@ def test_web_race_one_who_retries_what_is_being_removed_is_told_that_it_is_gone(
         found = held(session, DataSet, name, caller(who))
         clearing._remove(session, served.service, caller(who), found, (found.file_id,))
 
-    error = second(served, remove, lambda: retry(served.service, caller(who), DataSet, name, {}))
+    error = second(served, remove, lambda: queued(make_retry, served.service, caller(who), DataSet, name, {}))
     assert isinstance(error, Problem) and error.status == 404
 
 

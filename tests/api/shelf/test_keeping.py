@@ -2,10 +2,10 @@
 """Models, data sets and guards over the API: roles, other people's ids, names, removal, and words that are hostile."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import select
@@ -13,6 +13,7 @@ from tests.api.conftest import House, Person
 
 from radproof.api.http.problems import Problem
 from radproof.api.people.access import Caller
+from radproof.api.service import Service
 from radproof.api.shelf import keeping
 from radproof.jobs.ending import end
 from radproof.jobs.importing import KINDS
@@ -22,6 +23,7 @@ from radproof.store.ids import new_id
 from radproof.store.incoming import Staged
 from radproof.store.tables import DataSet, Event, File, GuardFile, Job, Model, Run, SavedPlan
 
+T = TypeVar("T")
 XSS = "<script>alert(1)</script>"
 FACTS = {
     "file": "model.onnx", "needs": "", "fingerprint": "f" * 64, "card": {"name": XSS, "labels": [XSS, "b"]},
@@ -31,6 +33,12 @@ FACTS = {
 
 def caller(person: Person) -> Caller:
     return Caller(person.id, "x", "developer", (person.project,), person.project)
+
+
+def queued(make: Callable[..., T], service: Service, *given: Any, **told: Any) -> T:
+    """One thing made, its job queued, in a transaction of its own."""
+    with service.submitting() as session:
+        return make(session, service, *given, **told)
 
 
 @contextmanager
@@ -43,9 +51,9 @@ def staged(house: House, data: bytes) -> Iterator[Staged]:
 def ready(house: House, person: Person) -> tuple[str, str]:
     """A model and a data set whose imports went well."""
     with staged(house, b"model") as file:
-        model = keeping.add_model(house.service, caller(person), file, name="m").id
+        model = queued(keeping.make_model, house.service, caller(person), file, name="m").id
     with staged(house, b"data") as file:
-        data = keeping.add_data(house.service, caller(person), file, name="d").id
+        data = queued(keeping.make_data, house.service, caller(person), file, name="d").id
     with house.service.database.writing() as session:
         for subject, facts in ((model, FACTS), (data, {"labels": [XSS], "bytes": 7, "images": 1})):
             job = session.execute(select(Job).where(Job.subject_id == subject)).scalar_one()
@@ -90,7 +98,7 @@ def test_other_people_s_ids_are_not_there(house: House) -> None:
     who, stranger = house.person(), house.person("admin", project="other")
     model, data = ready(house, who)
     theirs, images = ready(house, stranger)
-    guard = keeping.add_guard(house.service, caller(who), model, data=data).id
+    guard = queued(keeping.make_guard, house.service, caller(who), model, data=data).id
     asked = [
         ("GET", f"/models/{model}", None),
         ("PATCH", f"/models/{model}", {"name": "x"}),
@@ -176,7 +184,7 @@ def test_jobs_of_what_is_removed_go_with_it_and_one_that_is_at_work_at_its_end(h
     who, service = house.person(), house.service
     for state in ("queued", "done", "running"):
         with staged(house, state.encode()) as file:
-            model = keeping.add_model(service, caller(who), file).id
+            model = queued(keeping.make_model, service, caller(who), file).id
         with service.database.writing() as session:
             job = session.execute(select(Job).where(Job.subject_id == model)).scalar_one()
             job.state, job.worker = state, "w"
@@ -195,7 +203,7 @@ def test_guards_and_checks_are_begun_for_what_is_ready(house: House) -> None:
     who = house.person()
     model, data = ready(house, who)
     with staged(house, b"another") as file:
-        raw = keeping.add_data(house.service, caller(who), file).id
+        raw = queued(keeping.make_data, house.service, caller(who), file).id
     assert who.client.post(f"/api/v1/models/{model}/guards", json={"data": raw}).status_code == 409
     answer = who.client.post(f"/api/v1/models/{model}/check", json={"data": data})
     assert answer.status_code == 202 and answer.json()["job"]["kind"] == "check"
@@ -239,10 +247,10 @@ def test_a_file_that_was_swept_meanwhile_is_kept_again(house: House) -> None:
     """Two uploads of the same bytes, one of which is removed between the other's arrival and its row."""
     who = house.person()
     with staged(house, b"same") as first, staged(house, b"same") as second:
-        model = keeping.add_model(house.service, caller(who), first).id
+        model = queued(keeping.make_model, house.service, caller(who), first).id
         keeping.remove_model(house.service, caller(who), model)
         assert not house.service.files.has(second.sha256)
-        keeping.add_model(house.service, caller(who), replace(second, suffix=""))
+        queued(keeping.make_model, house.service, caller(who), replace(second, suffix=""))
     assert house.service.files.local(second.sha256).read_bytes() == b"same"
     with pytest.raises(Problem):
         keeping.remove_model(house.service, caller(house.person(project="other")), model)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 from tests.api.conftest import House, Person
-from tests.api.shelf.test_keeping import caller, staged
+from tests.api.shelf.test_keeping import caller, queued, staged
 
 from radproof.api.shelf import keeping
 from radproof.jobs.importing import KINDS
@@ -22,9 +22,9 @@ KIND = {"models": "model", "data": "data"}
 
 def failed(house: House, who: Person, kind: str, **told: str) -> str:
     """One whose import failed."""
-    add = keeping.add_model if kind == "models" else keeping.add_data
+    make = keeping.make_model if kind == "models" else keeping.make_data
     with staged(house, b"upload") as file:
-        name = add(house.service, caller(who), file, told=told).id
+        name = queued(make, house.service, caller(who), file, told=told).id
     over(house, name, Outcome(2, error="why"))
     return name
 

@@ -9,7 +9,7 @@ from threading import Event
 import pytest
 from sqlalchemy import select
 from tests.api.conftest import House
-from tests.api.shelf.test_keeping import caller, staged
+from tests.api.shelf.test_keeping import caller, queued, staged
 from tests.jobs.test_importing import folders, packed
 
 from radproof.api.shelf import keeping
@@ -37,7 +37,7 @@ def test_an_import_that_failed_goes_well_at_the_second_try_and_the_upload_goes(h
     who = house.person()
     archive = packed({**folders(), "set/Normal/x.png": b"\x89PNG broken"})
     with staged(house, archive) as file:
-        name = keeping.add_data(house.service, caller(who), file, told={"strict": "on"}).id
+        name = queued(keeping.make_data, house.service, caller(who), file, told={"strict": "on"}).id
     work(house, name, 1, FAILS)
     found = who.client.get(f"/api/v1/data/{name}").json()
     assert (found["state"], found["job"]["state"]) == ("failed", "failed")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plans and runs: kept, begun, stopped, put first, removed. Pages and resources call the same functions.
 
-`make_…` work in the caller's transaction and leave `service.jobs.dispatch()` to the caller; the others are whole.
+`make_…` work in the caller's transaction, which is `service.submitting()`; the others are whole.
 """
 
 from collections.abc import Mapping
@@ -26,15 +26,6 @@ VERBS: tuple[Verb, ...] = ("cancel", "pause", "resume", "retry")
 PRIORITY = 100
 
 
-def save_plan(
-    service: Service, who: Caller, document: Mapping[str, Any], *, name: str = "", project: str | None = None
-) -> SavedPlan:
-    """Keep a plan that can be run. Raises Problem 422."""
-    found = checked(service, who, document, project)
-    with service.database.writing() as session:
-        return make_plan(session, service, who, found, name=name)
-
-
 def start_run(
     service: Service,
     who: Caller,
@@ -47,10 +38,8 @@ def start_run(
 ) -> Run:
     """Queue an assessment by a kept plan's name or by a document. Raises Problem 422, 404, 409 (too many at once)."""
     found, kept = chosen(service, who, plan=plan, document=document, project=project)
-    with service.database.writing() as session:
-        run = make_run(session, service, who, found, kept=kept, name=name, priority=priority)
-    service.jobs.dispatch()
-    return run
+    with service.submitting() as session:
+        return make_run(session, service, who, found, kept=kept, name=name, priority=priority)
 
 
 def chosen(
@@ -133,7 +122,7 @@ def act(service: Service, who: Caller, name: str, verb: Verb) -> Run:
 
     Raises Problem 404, 409 where the project has too many others; Conflict where it makes no sense in the run's state.
     """
-    with service.database.writing() as session:
+    with service.submitting() as session:
         run, job = both(session, name, who)
         do = {
             "cancel": service.jobs.cancel,
@@ -147,8 +136,7 @@ def act(service: Service, who: Caller, name: str, verb: Verb) -> Run:
         service.trail.add(session, f"run.{verb}", actor=who.user_id, object=run.id, project=run.project_id)
         session.flush()
         session.refresh(run)
-    service.jobs.dispatch()
-    return run
+        return run
 
 
 def _check_room(session: Session, service: Service, project: str, *, but: str = "") -> None:
@@ -163,13 +151,12 @@ def _check_room(session: Session, service: Service, project: str, *, but: str = 
 
 def put_first(service: Service, who: Caller, name: str, priority: int) -> Run:
     """Change a run's priority: smaller ones go first."""
-    with service.database.writing() as session:
+    with service.submitting() as session:
         run, job = both(session, name, who)
         service.jobs.prioritise(session, job, priority)
         told = {"actor": who.user_id, "object": run.id, "project": run.project_id}
         service.trail.add(session, "run.priority", **told, priority=priority)
-    service.jobs.dispatch()
-    return run
+        return run
 
 
 def remove_run(service: Service, who: Caller, name: str) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What lies on a project's shelf: models, data sets and guards, put there, renamed, removed.
 
-`add_…` and `remove_…` are whole transactions; `make_…` are the same within the caller's, who dispatches afterwards.
+`make_…` queue work in the caller's transaction, which is `service.submitting()`; `remove_…` are whole transactions.
 """
 
 from collections.abc import Mapping
@@ -27,68 +27,6 @@ T = TypeVar("T", Model, DataSet)
 _KINDS: dict[type[Any], Kind] = {Model: "mdl", DataSet: "dat"}
 
 
-def add_model(
-    service: Service,
-    who: Caller,
-    file: Staged,
-    *,
-    name: str = "",
-    told: Mapping[str, str] | None = None,
-    card: Staged | None = None,
-    project: str | None = None,
-) -> Model:
-    """Keep an upload and begin to import it as a model. `told`: architecture, of a file of weights alone."""
-    with service.database.writing() as session:
-        made = make_model(session, service, who, file, name=name, told=told, card=card, project=project)
-    service.jobs.dispatch()
-    return made
-
-
-def add_data(
-    service: Service,
-    who: Caller,
-    file: Staged,
-    *,
-    name: str = "",
-    told: Mapping[str, str] | None = None,
-    labels: Staged | None = None,
-    project: str | None = None,
-) -> DataSet:
-    """Keep an upload and begin to import it as a data set.
-
-    `told`: classes (with commas), multi_label, label_tag, strict (no file that cannot be read is left out).
-    """
-    with service.database.writing() as session:
-        made = make_data(session, service, who, file, name=name, told=told, labels=labels, project=project)
-    service.jobs.dispatch()
-    return made
-
-
-def add_guard(
-    service: Service,
-    who: Caller,
-    model: str,
-    *,
-    data: str,
-    detector: str = "drift",
-    rate: float = 0.05,
-    other_data: bool = False,
-) -> GuardFile:
-    """Begin to teach a detector for a model on a data set of the same project."""
-    with service.database.writing() as session:
-        made = make_guard(session, service, who, model, data=data, detector=detector, rate=rate, other_data=other_data)
-    service.jobs.dispatch()
-    return made
-
-
-def check_model(service: Service, who: Caller, model: str, *, data: str) -> Model:
-    """Begin to try a model on labelled images: its conventions are guessed, its card written where it has none."""
-    with service.database.writing() as session:
-        found = make_check(session, service, who, model, data=data)
-    service.jobs.dispatch()
-    return found
-
-
 def make_model(
     session: Session,
     service: Service,
@@ -100,7 +38,7 @@ def make_model(
     card: Staged | None = None,
     project: str | None = None,
 ) -> Model:
-    """As add_model."""
+    """Keep an upload and begin to import it as a model. `told`: architecture, of a file of weights alone."""
     said = {key: text for key, text in (told or {}).items() if key == "architecture" and text}
     return _make(session, service, who, Model, file, name, said, {"card": card}, project)
 
@@ -116,7 +54,10 @@ def make_data(
     labels: Staged | None = None,
     project: str | None = None,
 ) -> DataSet:
-    """As add_data."""
+    """Keep an upload and begin to import it as a data set.
+
+    `told`: classes (with commas), multi_label, label_tag, strict (no file that cannot be read is left out).
+    """
     said: dict[str, Any] = {key: text for key, text in (told or {}).items() if key in ("classes", "label_tag") and text}
     said |= {key: True for key in ("multi_label", "strict") if is_on((told or {}).get(key, ""))}
     return _make(session, service, who, DataSet, file, name, said, {"labels": labels}, project)
@@ -133,7 +74,10 @@ def make_guard(
     rate: float = 0.05,
     other_data: bool = False,
 ) -> GuardFile:
-    """As add_guard. Raises Problem 422 for another detector or rate, 409 for a model or data set that is not ready."""
+    """Begin to teach a detector for a model on a data set of the same project.
+
+    Raises Problem 422 for another detector or rate, 409 for a model or data set that is not ready.
+    """
     if detector not in detectors():
         raise Problem(422, f"detector: expected one of {', '.join(detectors())}")
     if not 0 < rate < MOST_ALARMS:
@@ -160,7 +104,10 @@ def make_guard(
 
 
 def make_check(session: Session, service: Service, who: Caller, model: str, *, data: str) -> Model:
-    """As check_model. Raises Problem 409 for a model that is being imported or could not be, and for unready data."""
+    """Begin to try a model on labelled images: its conventions are guessed, its card written where it has none.
+
+    Raises Problem 409 for a model that is being imported or could not be, and for a data set that is not ready.
+    """
     found, images = _pair(session, who, model, data)
     if found.state not in ("ready", "unchecked"):
         raise Problem(409, "the model cannot be tried: it is being imported, or could not be")

@@ -25,21 +25,6 @@ _WORDS: dict[type[Any], tuple[str, ...]] = {
 _FILES: dict[type[Any], str] = {Model: "card", DataSet: "labels"}
 
 
-def retry(
-    service: Service,
-    who: Caller,
-    kind: type[T],
-    id: str,
-    told: Mapping[str, Any],
-    file: Staged | None = None,
-) -> T:
-    """As make_retry, in a transaction of its own."""
-    with service.database.writing() as session:
-        found = make_retry(session, service, who, kind, id, told, file)
-    service.jobs.dispatch()
-    return found
-
-
 def make_retry(
     session: Session,
     service: Service,

@@ -46,15 +46,17 @@ def new_data(request: Request, here: Here, who: Developer) -> Response:
 @router.post("/data/new")
 def upload(here: Here, who: Developer, form: DataForm) -> Response:
     """Keep it, and begin to import it."""
-    made = keeping.add_data(
-        here,
-        who,
-        form.file,
-        name=form.fields.get("name", ""),
-        told={key: form.fields.get(key, "") for key in ("classes", "multi_label", "label_tag", "strict")},
-        labels=form.files.get("labels"),
-        project=form.project,
-    )
+    with here.submitting() as session:
+        made = keeping.make_data(
+            session,
+            here,
+            who,
+            form.file,
+            name=form.fields.get("name", ""),
+            told={key: form.fields.get(key, "") for key in ("classes", "multi_label", "label_tag", "strict")},
+            labels=form.files.get("labels"),
+            project=form.project,
+        )
     return RedirectResponse(f"/data/{made.id}?said=uploaded", 303)
 
 
@@ -104,7 +106,8 @@ def again(here: Here, who: Developer, id: str, form: DataAgain) -> Response:
     """Try the import again; the form says everything anew."""
     told: dict[str, Any] = {key: form.fields.get(key, "") for key in ("classes", "label_tag")}
     told |= {key: keeping.is_on(form.fields.get(key, "")) for key in ("multi_label", "strict")}
-    retrying.retry(here, who, DataSet, id, told, form.files.get("labels"))
+    with here.submitting() as session:
+        retrying.make_retry(session, here, who, DataSet, id, told, form.files.get("labels"))
     return RedirectResponse(f"/data/{id}?said=again", 303)
 
 

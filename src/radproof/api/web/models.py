@@ -47,15 +47,17 @@ def new_model(request: Request, here: Here, who: Developer) -> Response:
 @router.post("/models/new")
 def upload(here: Here, who: Developer, form: ModelForm) -> Response:
     """Keep it, and begin to check it."""
-    made = keeping.add_model(
-        here,
-        who,
-        form.file,
-        name=form.fields.get("name", ""),
-        told={"architecture": form.fields.get("architecture", "")},
-        card=form.files.get("card"),
-        project=form.project,
-    )
+    with here.submitting() as session:
+        made = keeping.make_model(
+            session,
+            here,
+            who,
+            form.file,
+            name=form.fields.get("name", ""),
+            told={"architecture": form.fields.get("architecture", "")},
+            card=form.files.get("card"),
+            project=form.project,
+        )
     return RedirectResponse(f"/models/{made.id}?said=uploaded", 303)
 
 
@@ -124,14 +126,16 @@ def remove(here: Here, who: Developer, id: str) -> Response:
 def again(here: Here, who: Developer, id: str, form: ModelAgain) -> Response:
     """Try the import again."""
     told = {"architecture": form.fields.get("architecture", "")}
-    retrying.retry(here, who, Model, id, told, form.files.get("card"))
+    with here.submitting() as session:
+        retrying.make_retry(session, here, who, Model, id, told, form.files.get("card"))
     return _back(id, "again")
 
 
 @router.post("/models/{id}/check")
 def check(here: Here, who: Developer, id: str, data: Text = "") -> Response:
     """Try it on labelled images."""
-    keeping.check_model(here, who, id, data=data)
+    with here.submitting() as session:
+        keeping.make_check(session, here, who, id, data=data)
     return _back(id, "uploaded")
 
 
@@ -146,7 +150,9 @@ def teach(
     other_data: Text = "",
 ) -> Response:
     """Teach a guard; `rate` is in per cent."""
-    keeping.add_guard(here, who, id, data=data, detector=detector, rate=_share(rate), other_data=other_data == "yes")
+    share, other = _share(rate), other_data == "yes"
+    with here.submitting() as session:
+        keeping.make_guard(session, here, who, id, data=data, detector=detector, rate=share, other_data=other)
     return _back(id, "teaching")
 
 
