@@ -29,6 +29,11 @@ BROWSER = [
 ]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file begins first: at the end one process would wait for it."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/site/"))
+
+
 def pytest_collection_finish() -> None:
     """What has been imported stays until the end: the collector need not look through a million objects again."""
     gc.collect()
