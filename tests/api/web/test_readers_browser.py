@@ -17,8 +17,8 @@ KEYS = ("1", "2", "ArrowLeft", "ArrowRight", "z")
 
 def test_wcag_2_1_4_keys_act_only_while_the_pair_has_the_focus(
     house: House,
-    opened: Callable[..., Any],
     test_id: str,  # noqa: F811
+    opened: Callable[..., Any],  # last, and so closed first: its pages may still ask for what others stand in for
 ) -> None:
     page = opened(house.person("clinician"), f"/readers/{test_id}?begin=1")
     page.wait_for_selector("[data-watched]:focus")
@@ -49,8 +49,8 @@ def test_wcag_2_1_4_keys_act_only_while_the_pair_has_the_focus(
 
 def test_without_scripts_nothing_takes_the_focus_and_the_buttons_answer(
     house: House,
-    opened: Callable[..., Any],
     test_id: str,  # noqa: F811
+    opened: Callable[..., Any],  # last, and so closed first: its pages may still ask for what others stand in for
 ) -> None:
     page = opened(house.person("clinician"), f"/readers/{test_id}?begin=1", scripts=False, width=400)
     assert page.get_attribute("[data-watched]", "tabindex") is None and page.is_hidden("#keys")
